@@ -292,7 +292,7 @@ fn measure(users: u32) -> bool {
         let to = Cursor::new(n.to_string());
         let told = told(change(n, users), std::mem::replace(&mut at, to.clone()), to);
         let start = cpu();
-        let outcome = sync::ingest(&config, &*store, &told, now()).unwrap();
+        let (outcome, _) = sync::ingest(&config, &*store, &told, now()).unwrap();
         let committed = cpu();
         assert_eq!(outcome.generation, outcome.before + 1, "change {n} changes somebody");
         // As a gateway that follows the store does.

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use super::attempt::{Heartbeat, Ran, WHAT, shorten};
 use super::report::LogKind;
 use crate::config::{Config, SourceConfig, WatchMode};
-use crate::directory::{Delta, Refusal};
+use crate::directory::{Delta, Patch, Refusal};
 use crate::model::FollowMode;
 use crate::model::panicked::{own_fault, words_of};
 use crate::source::feed::{
@@ -444,8 +444,8 @@ impl Follower {
         let done = tokio::task::block_in_place(|| self.ingest(deltas.clone()));
         self.shared.heartbeat.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         match done {
-            Ok(ran) => {
-                self.view.clear();
+            Ok((ran, patch)) => {
+                self.view.committed(patch.as_ref());
                 self.tell(Event::Ingested {
                     source: self.name.clone(),
                     deltas,
@@ -465,10 +465,10 @@ impl Follower {
         }
     }
 
-    fn ingest(&self, deltas: Vec<Delta>) -> Result<Ran, IngestError> {
+    fn ingest(&self, deltas: Vec<Delta>) -> Result<(Ran, Option<Patch>), IngestError> {
         self.shared.feeds.tells(&self.name, &deltas);
         let told = BTreeMap::from([(self.name.clone(), deltas)]);
-        let outcome = sync::ingest(&self.config, &*self.store, &told, Utc::now())?;
-        Ok(shorten(outcome))
+        let (outcome, mut patches) = sync::ingest(&self.config, &*self.store, &told, Utc::now())?;
+        Ok((shorten(outcome), patches.remove(&self.name)))
     }
 }

@@ -15,7 +15,7 @@ use super::{
     merge_mirrors, outcome, renamed_groups, token, updates, views,
 };
 use crate::config::Config;
-use crate::directory::{Delta, Refusal, Touched};
+use crate::directory::{Delta, Patch, Refusal, Touched};
 use crate::model::{Inconsistent, Time, TooMany};
 use crate::store::{Commit, CommitError, MirrorPatch, Reader, Store, StoreError, Transaction};
 use crate::sync::AdminError;
@@ -74,7 +74,8 @@ impl From<TooMany> for IngestError {
 }
 
 /// Commits what feeds told, by source: deltas in their order, each leading from the cursor to which
-/// the one before led. Everything or nothing, and one generation at most. Blocks on the disk.
+/// the one before led. Everything or nothing, and one generation at most. Tells what became of the mirrors
+/// as well. Blocks on the disk.
 ///
 /// # Errors
 /// A delta does not fit, or the store cannot be read or written. Nothing was changed.
@@ -83,14 +84,19 @@ pub fn ingest(
     store: &dyn Store,
     told: &BTreeMap<String, Vec<Delta>>,
     now: Time,
-) -> Result<Outcome, IngestError> {
-    ingest_by(config, store, told, Way::ForSome, now).map(|(outcome, _)| outcome)
+) -> Result<(Outcome, BTreeMap<String, Patch>), IngestError> {
+    let admin = admin::Admin::read(config)?;
+    store.update(|tx| {
+        let (outcome, _, patches) = once(config, admin.as_ref(), told, (tx, Way::ForSome), now)?;
+        Ok((outcome, patches))
+    })
 }
 
 /// As [`ingest`], planning for whom `way` says, and tells for whom it was.
 ///
 /// # Errors
 /// As there.
+#[cfg(test)]
 pub(super) fn ingest_by(
     config: &Config,
     store: &dyn Store,
@@ -99,7 +105,10 @@ pub(super) fn ingest_by(
     now: Time,
 ) -> Result<(Outcome, Way), IngestError> {
     let admin = admin::Admin::read(config)?;
-    store.update(|tx| once(config, admin.as_ref(), told, (tx, way), now))
+    store.update(|tx| {
+        let (outcome, way, _) = once(config, admin.as_ref(), told, (tx, way), now)?;
+        Ok((outcome, way))
+    })
 }
 
 /// One try.
@@ -109,7 +118,7 @@ fn once(
     told: &BTreeMap<String, Vec<Delta>>,
     (tx, way): (&mut dyn Transaction, Way),
     now: Time,
-) -> Result<(Outcome, Way), IngestError> {
+) -> Result<(Outcome, Way, Patches), IngestError> {
     let patches = patches(told, &*tx)?;
     let reader = tx.reader();
     let mut diagnostics = Vec::new();
@@ -138,7 +147,7 @@ fn once(
             (plan, found.meta, found.token)
         }
     };
-    let patches: Vec<MirrorPatch<'_>> =
+    let written: Vec<MirrorPatch<'_>> =
         patches.iter().map(|(source, patch)| MirrorPatch { source, patch }).collect();
     // What a plan for everybody made of `local` (whom the configuration sees to) is written with it.
     let sources = match way {
@@ -153,12 +162,12 @@ fn once(
             configured: &configured(config),
             settled: Some(settled),
         },
-        &patches,
+        &written,
     )?;
-    drop(sources);
+    drop((sources, written));
     let generation = committed.generation.unwrap_or(meta.generation);
     let (outcome, _) = outcome(known, Some(plan), None, diagnostics, &meta, generation, now);
-    Ok((outcome, way))
+    Ok((outcome, way, patches))
 }
 
 /// Whom to plan for.

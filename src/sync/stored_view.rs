@@ -6,8 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::directory::{
-    Cursor, Delta, Directory, Enabled, ListChange, MirrorDigest, MirrorRows, OwnDomain, RefDelta,
-    RefEntry, RefId, RefRow, Touched,
+    Cursor, Delta, Directory, Enabled, ListChange, MirrorDigest, MirrorRows, OwnDomain, Patch,
+    RefDelta, RefEntry, RefId, RefRow, Touched,
 };
 use crate::source::feed::{MirrorView, NoAnswer};
 use crate::store::{Reader, Store, StoreError};
@@ -20,29 +20,62 @@ pub struct StoredView {
     pending: Mutex<Vec<Delta>>,
     /// The store opened for a burst: a group's members are asked about one by one.
     reader: Mutex<Option<Box<dyn Reader>>>,
-    /// What leads to what, since each group is asked what leads to it, which only a look at all can tell.
+    /// What leads to what, since each group is asked what leads to it, which only a look at all can tell:
+    /// from one burst to the next.
     leading: Mutex<Option<Leading>>,
 }
 
 /// What leads to each reference, or is right below it, in the mirror of one digest.
+#[derive(PartialEq, Eq, Debug)]
 struct Leading {
     mirror: MirrorDigest,
-    to: HashMap<RefId, Vec<RefId>>,
+    to: HashMap<RefId, BTreeSet<RefId>>,
+    from: HashMap<RefId, BTreeSet<RefId>>,
 }
 
 impl Leading {
     /// Of a directory in which nobody need be.
     fn of(mirror: MirrorDigest, directory: &Directory) -> Leading {
         let id = |row: &RefRow| RefId { kind: row.kind, key: directory.text(row.key).to_owned() };
-        let mut to: HashMap<RefId, Vec<RefId>> = HashMap::new();
+        let mut leading = Leading { mirror, to: HashMap::new(), from: HashMap::new() };
         for (row, implies) in directory.refs.iter().zip(&directory.implies) {
-            for place in implies.iter().copied().chain(row.parent) {
-                if let Some(above) = directory.refs.get(place) {
-                    to.entry(id(above)).or_default().push(id(row));
+            let above = implies.iter().copied().chain(row.parent);
+            let above = above.filter_map(|place| directory.refs.get(place).map(id));
+            leading.lead(&id(row), above.collect());
+        }
+        leading
+    }
+
+    /// `from` leads to these, and to nothing else.
+    fn lead(&mut self, from: &RefId, to: BTreeSet<RefId>) {
+        for above in self.from.remove(from).unwrap_or_default() {
+            if let Some(below) = self.to.get_mut(&above) {
+                below.remove(from);
+                if below.is_empty() {
+                    self.to.remove(&above);
                 }
             }
         }
-        Leading { mirror, to }
+        for above in &to {
+            self.to.entry(above.clone()).or_default().insert(from.clone());
+        }
+        if !to.is_empty() {
+            self.from.insert(from.clone(), to);
+        }
+    }
+
+    /// What it is after `patch`. `None`: that was made for another mirror.
+    fn after(mut self, patch: &Patch) -> Option<Leading> {
+        if self.mirror != patch.before {
+            return None;
+        }
+        for (id, entry) in &patch.refs {
+            let entry = entry.iter();
+            let above = entry.flat_map(|entry| entry.implies.iter().chain(&entry.parent)).cloned();
+            self.lead(id, above.collect());
+        }
+        self.mirror = patch.after;
+        Some(self)
     }
 }
 
@@ -75,11 +108,25 @@ impl StoredView {
         self.pending().clone()
     }
 
-    /// What was told is stored now, or will be told again.
+    /// Forgets what was told, which will be told again.
     pub fn clear(&self) {
+        self.committed(None);
+    }
+
+    /// What was told is stored now: this is what it made of the mirror, where that is known.
+    pub fn committed(&self, patch: Option<&Patch>) {
         self.pending().clear();
-        *self.leading() = None;
+        let mut leading = self.leading();
+        *leading = leading.take().zip(patch).and_then(|(known, patch)| known.after(patch));
+        drop(leading);
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Whether it is known of the mirror as it is stored, without a look at all.
+    #[cfg(test)]
+    pub(super) fn knows_what_leads_to_what(&self) -> bool {
+        let is = self.stored_digest().ok();
+        self.leading().as_ref().is_some_and(|known| Some(known.mirror) == is)
     }
 
     /// Asks the store as it is now.
@@ -131,7 +178,8 @@ impl StoredView {
             Some(known) => known,
             None => self.read_leading()?,
         };
-        let answer = (known.mirror, known.to.get(id).cloned().unwrap_or_default());
+        let below = known.to.get(id).into_iter().flatten().cloned().collect();
+        let answer = (known.mirror, below);
         *leading = Some(known);
         Ok(answer)
     }

@@ -65,7 +65,7 @@ fn disabled(from: &str, to: &str, ext: &str) -> Delta {
 
 fn tell(home: &Home, deltas: Vec<Delta>) -> Result<Outcome, IngestError> {
     let told = BTreeMap::from([("kc".to_owned(), deltas)]);
-    ingest(&home.config, &*home.store, &told, now())
+    ingest(&home.config, &*home.store, &told, now()).map(|(outcome, _)| outcome)
 }
 
 fn cursor(home: &Home) -> Option<String> {
@@ -198,6 +198,69 @@ fn what_leads_to_a_group_is_the_same_before_and_after_it_is_committed() {
     assert_eq!(view.leading_to(&ml()).unwrap(), std::slice::from_ref(&child));
     assert_eq!(view.leads_to(&child).unwrap(), [ml()]);
     assert_eq!(view.within("id-0").unwrap().len(), 2);
+}
+
+/// What is led to, and by what.
+type LedTo = &'static [(u8, &'static [u8])];
+
+#[test]
+fn what_leads_to_what_is_carried_from_one_commit_to_the_next() {
+    let home = home(3);
+    let view = StoredView::new(Arc::clone(&home.store), "kc");
+    let at = |number: u8| if number == 0 { ml() } else { group_id(number) };
+    let group = |number: u8| {
+        let name = |what: &str| Some(format!("{what}{number}"));
+        RefDelta {
+            name: name("G"),
+            identity: name("/G"),
+            norm: name("/G"),
+            members: ListChange::Whole(vec!["id-0".to_owned()]),
+            ..RefDelta::new(at(number))
+        }
+    };
+    let leads = |number: u8, to: &[u8]| RefDelta {
+        implies: ListChange::Whole(to.iter().copied().map(at).collect()),
+        ..group(number)
+    };
+    let refs = |refs| Delta { refs, ..Delta::default() };
+    let gone = |number| Delta { gone_refs: vec![at(number)], ..Delta::default() };
+    let below = RefDelta { parent: Some(Some(at(2))), ..group(4) };
+    let steps: [(Delta, LedTo); 8] = [
+        (refs(vec![group(2), leads(1, &[0, 2])]), &[(0, &[1]), (2, &[1])]),
+        // Somebody comes and goes: nothing leads elsewhere.
+        (moved("", "", &[], &["id-1"]), &[(0, &[1]), (2, &[1])]),
+        (refs(vec![leads(3, &[2]), leads(1, &[2])]), &[(2, &[1, 3])]),
+        (refs(vec![below]), &[(2, &[1, 3, 4])]),
+        (refs(vec![leads(1, &[])]), &[(2, &[3, 4])]),
+        (gone(3), &[(2, &[4])]),
+        (gone(2), &[]),
+        (refs(vec![group(2), leads(1, &[2])]), &[(2, &[1])]),
+    ];
+    assert!(view.leading_to(&ml()).unwrap().is_empty());
+    for (number, (mut delta, expected)) in steps.into_iter().enumerate() {
+        delta.step = step(&(number + 1).to_string(), &(number + 2).to_string());
+        let told = BTreeMap::from([("kc".to_owned(), vec![delta.clone()])]);
+        view.push(delta);
+        let (_, patches) = ingest(&home.config, &*home.store, &told, now()).unwrap();
+        view.committed(patches.get("kc"));
+        assert!(view.knows_what_leads_to_what(), "step {number}: without another look at all");
+        for id in 0..5 {
+            let leading = view.leading_to(&at(id)).unwrap();
+            let of = expected.iter().find(|(to, _)| *to == id).map(|(_, from)| *from);
+            let expected: Vec<RefId> = of.unwrap_or_default().iter().copied().map(at).collect();
+            assert_eq!(leading, expected, "step {number}, group {id}");
+        }
+    }
+    // Whatever somebody else has written meanwhile is found.
+    let told = Delta { step: step("9", "10"), ..refs(vec![leads(1, &[0])]) };
+    let (_, patches) = {
+        let told = BTreeMap::from([("kc".to_owned(), vec![told])]);
+        ingest(&home.config, &*home.store, &told, now()).unwrap()
+    };
+    assert_eq!(view.leading_to(&ml()).unwrap(), [at(1)]);
+    tell(&home, vec![Delta { step: step("10", "11"), ..gone(1) }]).unwrap();
+    view.committed(patches.get("kc"));
+    assert!(view.leading_to(&ml()).unwrap().is_empty(), "the patch was of an earlier mirror");
 }
 
 #[test]

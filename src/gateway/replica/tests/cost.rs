@@ -121,7 +121,8 @@ impl Company {
         let delta = Delta { step: Some(Step { from, to }), ..delta };
         let told = BTreeMap::from([("kc".to_owned(), vec![delta])]);
         let (config, store) = (&self.config, &*self.store);
-        let (outcome, commits) = counted(|| sync::ingest(config, store, &told, now()).unwrap());
+        let ((outcome, _), commits) =
+            counted(|| sync::ingest(config, store, &told, now()).unwrap());
         assert_eq!(outcome.generation, outcome.before + 1);
         let reader = || store.reader().unwrap().unwrap();
         let (replica, follows) = counted(|| self.replica.caught_up(&*reader()).unwrap().unwrap());
