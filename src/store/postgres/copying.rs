@@ -6,13 +6,14 @@ use std::pin::Pin;
 use futures_util::SinkExt;
 use tokio_postgres::CopyInSink;
 
-use super::session::{Chunk, Session, SessionError, put};
+use super::rows::{Chunk, put};
+use super::session::{Session, SessionError};
 use super::store::PostgresStore;
 use super::transaction::Writing;
 use crate::store::Store as _;
 use crate::store::error::StoreError;
 use crate::store::sql::db::{Conn, Datum, DbResult};
-use crate::store::sql::{Fault, Reads as _};
+use crate::store::sql::{Fault, on_one_state};
 
 /// While one store is copied, its transaction waits for the other's.
 const AT_LENGTH: &str = "SET LOCAL idle_in_transaction_session_timeout = '12h'";
@@ -28,9 +29,7 @@ impl PostgresStore {
         &self,
         work: &mut dyn FnMut(Conn<'_>) -> Result<(), Fault>,
     ) -> Result<bool, StoreError> {
-        let Some(reader) = self.opened()? else { return Ok(false) };
-        reader.on_one_state(work)?;
-        Ok(true)
+        on_one_state(self.opened()?, work)
     }
 
     /// Does `work` with the writer's place taken, so that nobody else writes, and takes it back.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | the tables and the gateway's views | `schema/v10.sql`, explained in `docs/store.md` |
 //! | connecting: TLS, who signs in, one host after the other; sessions that are kept | `connect`, `hosts`, `pool` |
-//! | asking and being answered, and for how long | `session`, `wire`; what it says otherwise than SQLite: `dialect` |
+//! | asking and being answered, and for how long | `session`, `wire`; many rows at once: `rows`; what it says otherwise than SQLite: `dialect` |
 //! | one run at a time | `lock` |
 //! | which daemon leads | `lead` |
 //! | reading and writing | `reader`, `transaction`: the transactions in which `crate::store::sql` reads and writes |
@@ -24,6 +24,7 @@ mod lock;
 mod pool;
 mod reader;
 mod rights;
+mod rows;
 mod schema;
 pub(in crate::store) mod session;
 mod store;

@@ -3,34 +3,30 @@
 //! The client is async: what it sends and receives goes on by a thread of this folder's own, and whoever asks
 //! waits for the answer (`wire` has for how long). Rows are read as they come. Where something else is
 //! asked meanwhile, those that are still on their way are taken into memory first: a session answers
-//! one question after the other.
+//! one question after the other. Rows that are written (`rows`) go on by themselves; the next question waits for them.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
-use futures_util::{SinkExt, Stream};
+use futures_util::Stream;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{CopyInSink, RowStream, SimpleQueryMessage};
+use tokio_postgres::{RowStream, SimpleQueryMessage};
 
 use super::connect::{DatabaseAddress, WHOSE};
 use super::dialect::translated;
 use super::error::cause;
 use super::pool::Pool;
+use super::rows::UnderWay;
 use super::text;
 use super::wire::{BRIEF, Wire};
-use crate::store::sql::Cell as Column;
-use crate::store::sql::db::{Datum, DbResult, Param, Params};
-
-/// Up to so many rows go as a statement each, all sent before the first answer; more by `COPY`.
-const FEW: usize = 32;
+use crate::store::sql::db::{Datum, DbResult, Params};
 
 /// What went wrong with a session.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +105,11 @@ impl Feed {
 
 /// A session.
 pub(in crate::store) struct Session {
-    wire: Arc<Wire>,
+    pub(super) wire: Arc<Wire>,
     statements: RefCell<Statements>,
     feed: RefCell<Weak<Mutex<Feed>>>,
+    /// At what the server works while whoever asked for it goes on. Nothing else is asked before it is done.
+    under_way: RefCell<Option<UnderWay>>,
     /// One may be open: from before it is begun until the server has said that it is over.
     in_transaction: Cell<bool>,
     /// Where it goes when nobody uses it any more.
@@ -128,6 +126,7 @@ impl Session {
             statements: RefCell::new(statements),
             pool,
             feed: RefCell::default(),
+            under_way: RefCell::default(),
             in_transaction: Cell::new(false),
         }
     }
@@ -151,18 +150,29 @@ impl Session {
         &self,
         future: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, SessionError> {
-        self.take_in()?;
+        self.come_to_rest()?;
         self.wire.wait(future)
     }
 
-    /// Takes the rows that are on their way into memory.
-    fn take_in(&self) -> Result<(), SessionError> {
+    /// Lets what is under way come to its end, which is where its error is told; rows that are on their way
+    /// are taken into memory.
+    pub(super) fn come_to_rest(&self) -> Result<(), SessionError> {
+        if let Some(under_way) = self.under_way.take() {
+            self.wire.wait(under_way.done())?;
+        }
         let Some(feed) = self.feed.borrow().upgrade() else { return Ok(()) };
         let mut feed = feed.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(row) = feed.receive()? {
             feed.came.push_back(row);
         }
         Ok(())
+    }
+
+    /// Goes on while the server works at this; in no transaction, where nothing comes after it that would tell
+    /// its error, not before it is done.
+    pub(super) fn go_on(&self, work: UnderWay) -> Result<(), SessionError> {
+        self.under_way.replace(Some(work));
+        if self.in_transaction.get() { Ok(()) } else { self.come_to_rest() }
     }
 
     /// Runs statements that have no parameters, in PostgreSQL's own words.
@@ -176,13 +186,13 @@ impl Session {
     }
 
     fn briefly(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, SessionError> {
-        self.take_in()?;
+        self.come_to_rest()?;
         self.wire.within(self.wire.client.simple_query(sql), BRIEF)
     }
 
     /// As [`Session::batch`], where an answer that takes longer than `most` is none.
     pub(super) fn batch_within(&self, sql: &str, most: Duration) -> Result<(), SessionError> {
-        self.take_in()?;
+        self.come_to_rest()?;
         self.wire.within(self.wire.client.batch_execute(sql), most)
     }
 
@@ -238,6 +248,12 @@ impl Session {
     /// # Errors
     /// The server says that it is not committed; or nobody knows ([`SessionError::Unanswered`]).
     pub(super) fn commit(&self) -> Result<(), SessionError> {
+        // PostgreSQL takes a transaction back at its `COMMIT` where something in it has failed, and calls that
+        // no error.
+        if let Err(error) = self.come_to_rest() {
+            self.rollback();
+            return Err(error);
+        }
         self.bound("COMMIT").map_err(|error| {
             if error.is_cut() { SessionError::Unanswered(Box::new(error)) } else { error }
         })
@@ -246,9 +262,11 @@ impl Session {
     /// Takes back what was not committed. Where that cannot be told, the connection's end does it.
     pub(super) fn rollback(&self) {
         if self.in_transaction.get() {
-            let done = self
-                .take_in()
-                .and_then(|()| self.wire.within(self.wire.client.batch_execute("ROLLBACK"), BRIEF));
+            let done = match self.come_to_rest() {
+                Err(error) if error.is_cut() => Err(error),
+                // What has failed is taken back with the rest.
+                _ => self.wire.within(self.wire.client.batch_execute("ROLLBACK"), BRIEF),
+            };
             self.ended(done.is_ok());
         }
     }
@@ -283,55 +301,13 @@ impl Session {
         };
         Ok(PgStatement { session: self, statement })
     }
-
-    /// Inserts rows into a table, given as `table (column, …)`.
-    pub(in crate::store) fn copy<'v, const N: usize>(
-        &self,
-        into: &str,
-        rows: impl ExactSizeIterator<Item = [Column<'v>; N]>,
-    ) -> DbResult<()> {
-        if rows.len() <= FEW {
-            let places: Vec<String> = (1..=N).map(|place| format!("?{place}")).collect();
-            let sql = format!("INSERT INTO {into} VALUES ({})", places.join(", "));
-            let PgStatement { statement, .. } = self.prepare(&sql)?;
-            let rows: Vec<[Column<'v>; N]> = rows.collect();
-            let each = rows.iter().map(|row| {
-                let bound: Vec<Bound<'_>> = row.iter().map(|cell| Bound(cell.datum())).collect();
-                let (client, statement) = (&self.wire.client, &statement);
-                async move { client.execute_raw(statement, bound.iter()).await }
-            });
-            self.wait(try_join_all(each))?;
-            return Ok(());
-        }
-        let mut lines = Vec::new();
-        for row in rows {
-            for (place, cell) in row.iter().enumerate() {
-                if place > 0 {
-                    lines.push(b'\t');
-                }
-                put(&mut lines, cell.datum());
-            }
-            lines.push(b'\n');
-        }
-        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
-        let copied = async {
-            let mut sink = pin!(self.wire.client.copy_in(&statement).await?);
-            sink.send(std::io::Cursor::new(lines)).await?;
-            sink.as_mut().finish().await
-        };
-        self.wait(copied)?;
-        Ok(())
-    }
-
-    /// Begins to copy rows into a table, given as `table (column, …)`.
-    pub(super) fn copy_in(&self, into: &str) -> Result<CopyInSink<Chunk>, SessionError> {
-        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
-        self.wait(self.wire.client.copy_in(&statement))
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if self.under_way.take().is_some() {
+            self.wire.give_up();
+        }
         // A query whose rows nobody read to the end has none on their way any more: they are passed over.
         if let Some(pool) = self.pool.take()
             && !self.is_gone()
@@ -350,45 +326,10 @@ fn texts(told: &[SimpleQueryMessage]) -> impl Iterator<Item = Option<String>> {
     })
 }
 
-/// What is sent at once of rows that are copied.
-pub(super) type Chunk = std::io::Cursor<Vec<u8>>;
-
-fn copying(into: &str) -> String {
-    format!("COPY {into} FROM STDIN")
-}
-
-/// Writes a value as `COPY`'s text has it.
-pub(super) fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    match datum {
-        Datum::Null => line.extend_from_slice(b"\\N"),
-        Datum::Int(number) => line.extend_from_slice(number.to_string().as_bytes()),
-        Datum::Text(bytes) => {
-            for byte in text::marked(bytes).iter() {
-                match byte {
-                    b'\\' => line.extend_from_slice(b"\\\\"),
-                    b'\n' => line.extend_from_slice(b"\\n"),
-                    b'\r' => line.extend_from_slice(b"\\r"),
-                    b'\t' => line.extend_from_slice(b"\\t"),
-                    byte => line.push(*byte),
-                }
-            }
-        }
-        Datum::Bytes(bytes) => {
-            line.extend_from_slice(b"\\\\x");
-            for byte in bytes {
-                for half in [byte >> 4, byte & 15] {
-                    line.extend(HEX.get(usize::from(half)));
-                }
-            }
-        }
-    }
-}
-
 /// A statement of a session.
 pub(in crate::store) struct PgStatement<'s> {
     session: &'s Session,
-    statement: tokio_postgres::Statement,
+    pub(super) statement: tokio_postgres::Statement,
 }
 
 /// The parameters, in order.
@@ -470,7 +411,7 @@ impl PgRow {
 
 /// A parameter on its way.
 #[derive(Debug)]
-struct Bound<'a>(Datum<'a>);
+pub(super) struct Bound<'a>(pub(super) Datum<'a>);
 
 type Unfit = Box<dyn std::error::Error + Sync + Send>;
 

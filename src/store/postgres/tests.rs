@@ -1,7 +1,8 @@
-//! What cannot be tested from outside: other schemas, lost connections (`away`), who leads (`leading`), plans of statements.
+//! What cannot be tested from outside: other schemas, lost connections (`away`), who leads (`leading`), many rows (`rows`), plans of statements.
 
 mod away;
 mod leading;
+mod rows;
 
 use tokio_postgres::types::Type;
 

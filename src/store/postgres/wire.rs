@@ -78,16 +78,16 @@ impl Wire {
     }
 
     /// What `future` comes to, as long as the server works at it.
-    pub(super) fn wait<T>(
+    pub(super) fn wait<T, E: Into<SessionError>>(
         &self,
-        future: impl Future<Output = Result<T, Error>>,
+        future: impl Future<Output = Result<T, E>>,
     ) -> Result<T, SessionError> {
         let mut future = pin!(future);
         let began = Instant::now();
         loop {
             self.usable()?;
             match wait_for(future.as_mut(), self.place.patience) {
-                Some(done) => return Ok(done?),
+                Some(done) => return done.map_err(Into::into),
                 None if began.elapsed() < LONG && self.is_at_work() => {}
                 None => return Err(self.silent(began.elapsed())),
             }

@@ -61,7 +61,7 @@ pub(in crate::store) use keys::keep as keep_keys;
 pub(in crate::store) use lists::KnownLists;
 pub(in crate::store) use mirror::{index_older, older};
 pub(in crate::store) use names::{are_current, make as make_names};
-pub(in crate::store) use reader::Reads;
+pub(in crate::store) use reader::{Reads, on_one_state};
 pub(in crate::store) use review::sign;
 pub(in crate::store) use transaction::{Changing, SqlTransaction};
 pub(in crate::store) use writer::discard_held;

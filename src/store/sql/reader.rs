@@ -29,6 +29,16 @@ pub(in crate::store) trait Reads: Send {
     fn known_lists(&self) -> Option<&KnownLists>;
 }
 
+/// Does `work` on one committed state of a store that may not be there. `false`: it is not.
+pub(in crate::store) fn on_one_state(
+    reader: Option<impl Reads>,
+    work: &mut dyn FnMut(Conn<'_>) -> Result<(), Fault>,
+) -> Result<bool, StoreError> {
+    let Some(reader) = reader else { return Ok(false) };
+    reader.on_one_state(work)?;
+    Ok(true)
+}
+
 impl dyn Reads + '_ {
     /// What `work` makes of one committed state.
     pub(super) fn read_as<T>(

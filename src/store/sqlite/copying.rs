@@ -3,8 +3,8 @@
 use super::error::{Fault, StoreError};
 use super::files::StorePath;
 use super::store::SqliteStore;
-use crate::store::sql::Reads as _;
 use crate::store::sql::db::Conn;
+use crate::store::sql::on_one_state;
 
 impl SqliteStore {
     /// Whether both are the same file, as far as their names tell.
@@ -18,9 +18,7 @@ impl SqliteStore {
         &self,
         work: &mut dyn FnMut(Conn<'_>) -> Result<(), Fault>,
     ) -> Result<bool, StoreError> {
-        let Some(reader) = self.opened()? else { return Ok(false) };
-        reader.on_one_state(work)?;
-        Ok(true)
+        on_one_state(self.opened()?, work)
     }
 
     /// Does `work` with the writer's place taken, so that nobody else writes.

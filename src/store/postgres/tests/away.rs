@@ -13,7 +13,7 @@ use crate::store::postgres::transaction::channel;
 use crate::store::{Commit, CommitError, Committed, Seen, Store, StoreErrorKind, Turn, Watch};
 
 /// The store, by a server that listens at another port.
-fn by(config: &PostgresConfig, port: u16) -> PostgresStore {
+pub(super) fn by(config: &PostgresConfig, port: u16) -> PostgresStore {
     let own = server().unwrap().port.to_string();
     let url = config.url.replace(&format!(":{own}/"), &format!(":{port}/"));
     assert_ne!(url, config.url);

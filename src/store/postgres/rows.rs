@@ -1,0 +1,127 @@
+//! Rows on their way into a table: a few as a statement each, many by `COPY`, while which whoever sends them
+//! goes on.
+//!
+//! The server works at one lot of rows while the next one is put into words. What becomes of a lot is told by
+//! whatever is asked next in its transaction, the commit at last: see [`Session::come_to_rest`].
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_util::SinkExt as _;
+use futures_util::future::try_join_all;
+use tokio::task::JoinHandle;
+use tokio_postgres::{CopyInSink, Error};
+
+use super::session::{Bound, PgStatement, Session, SessionError, runtime};
+use super::text;
+use crate::store::sql::Cell;
+use crate::store::sql::db::{Datum, DbResult, Param as _};
+
+/// Up to so many rows go as a statement each, all sent before the first answer; more by `COPY`.
+const FEW: usize = 32;
+
+/// What is sent at once of rows that are copied.
+pub(super) type Chunk = std::io::Cursor<Vec<u8>>;
+
+/// Rows at which the server works. Dropped before it is done, it is not heard of any more.
+pub(super) struct UnderWay(JoinHandle<Result<u64, Error>>);
+
+impl UnderWay {
+    /// What it comes to.
+    pub(super) async fn done(mut self) -> Result<u64, SessionError> {
+        match (&mut self.0).await {
+            Ok(done) => Ok(done?),
+            Err(ended) => Err(SessionError::Thread(ended.into())),
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Session {
+    /// Inserts rows into a table, given as `table (column, …)`. Inside of a transaction many of them are
+    /// not waited for: whether they could be is told by what comes next.
+    pub(in crate::store) fn copy<'v, const N: usize>(
+        &self,
+        into: &str,
+        rows: impl ExactSizeIterator<Item = [Cell<'v>; N]>,
+    ) -> DbResult<()> {
+        if rows.len() <= FEW {
+            return self.insert(into, rows.collect());
+        }
+        let mut lines = Vec::new();
+        for row in rows {
+            for (place, cell) in row.iter().enumerate() {
+                if place > 0 {
+                    lines.push(b'\t');
+                }
+                put(&mut lines, cell.datum());
+            }
+            lines.push(b'\n');
+        }
+        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
+        self.come_to_rest()?;
+        let wire = Arc::clone(&self.wire);
+        let copied = async move {
+            let mut sink = pin!(wire.client.copy_in(&statement).await?);
+            sink.send(std::io::Cursor::new(lines)).await?;
+            sink.as_mut().finish().await
+        };
+        Ok(self.go_on(UnderWay(runtime()?.spawn(copied)))?)
+    }
+
+    fn insert<const N: usize>(&self, into: &str, rows: Vec<[Cell<'_>; N]>) -> DbResult<()> {
+        let places: Vec<String> = (1..=N).map(|place| format!("?{place}")).collect();
+        let sql = format!("INSERT INTO {into} VALUES ({})", places.join(", "));
+        let PgStatement { statement, .. } = self.prepare(&sql)?;
+        let each = rows.iter().map(|row| {
+            let bound: Vec<Bound<'_>> = row.iter().map(|cell| Bound(cell.datum())).collect();
+            let (client, statement) = (&self.wire.client, &statement);
+            async move { client.execute_raw(statement, bound.iter()).await }
+        });
+        self.wait(try_join_all(each))?;
+        Ok(())
+    }
+
+    /// Begins to copy rows into a table, given as `table (column, …)`.
+    pub(super) fn copy_in(&self, into: &str) -> Result<CopyInSink<Chunk>, SessionError> {
+        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
+        self.wait(self.wire.client.copy_in(&statement))
+    }
+}
+
+fn copying(into: &str) -> String {
+    format!("COPY {into} FROM STDIN")
+}
+
+/// Writes a value as `COPY`'s text has it.
+pub(super) fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match datum {
+        Datum::Null => line.extend_from_slice(b"\\N"),
+        Datum::Int(number) => line.extend_from_slice(number.to_string().as_bytes()),
+        Datum::Text(bytes) => {
+            for byte in text::marked(bytes).iter() {
+                match byte {
+                    b'\\' => line.extend_from_slice(b"\\\\"),
+                    b'\n' => line.extend_from_slice(b"\\n"),
+                    b'\r' => line.extend_from_slice(b"\\r"),
+                    b'\t' => line.extend_from_slice(b"\\t"),
+                    byte => line.push(*byte),
+                }
+            }
+        }
+        Datum::Bytes(bytes) => {
+            line.extend_from_slice(b"\\\\x");
+            for byte in bytes {
+                for half in [byte >> 4, byte & 15] {
+                    line.extend(HEX.get(usize::from(half)));
+                }
+            }
+        }
+    }
+}
