@@ -9,7 +9,7 @@ use std::num::NonZeroI64;
 use crate::store::sql::db::{Conn, OptionalExtension, params};
 use hashbrown::{HashMap, HashSet};
 
-use super::batch::{Batch, filling};
+use super::batch::{Batch, filling, loading};
 use super::codec::encode;
 use super::error::{Fault, Mismatch};
 use super::grants::write_grants;
@@ -44,19 +44,26 @@ pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool
     write_roles(conn, plan, &mut names, generation)?;
     write_link_sources(conn, tables)?;
     let mut sets = Sets::new(conn, plan)?;
-    let mut silent = write_users(conn, plan, &mut sets, &mut names, generation)?;
+    let coming = |is: fn(&Change) -> bool| plan.changes.iter().filter(|change| is(change)).count();
+    let users = coming(|change| matches!(change, Change::UserCreated { .. }));
+    let mut silent = loading(conn, "user", users, || {
+        write_users(conn, plan, &mut sets, &mut names, generation)
+    })?;
     write_links(conn, plan)?;
-    write_grants(conn, plan, &mut names, generation)?;
+    let grants = coming(|change| matches!(change, Change::GrantAdded { .. }));
+    loading(conn, "idp_grant", grants, || write_grants(conn, plan, &mut names, generation))?;
     silent |= write_tokens(conn, plan, &mut sets, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
     sets.settle(&mut |role| names.role(role))?;
 
     let mut log =
         Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref(), plan.taken)?;
-    for change in &plan.changes {
-        history::record(&mut log, plan, change, &mut names)?;
-    }
-    log.finish()?;
+    loading(conn, "history", plan.changes.len(), || {
+        for change in &plan.changes {
+            history::record(&mut log, plan, change, &mut names)?;
+        }
+        log.finish()
+    })?;
     conn.execute("UPDATE meta SET next_user = ?1", [tables.next_user.get()])?;
     Ok(true)
 }
@@ -478,6 +485,10 @@ fn is_silent(plan: &Plan, mut moved: HashSet<UserId>) -> bool {
 fn distinct_names(conn: Conn<'_>, tables: &Tables, written: &[&User]) -> Result<(), Fault> {
     let shared = |name: &str| Fault::from(Mismatch::SameName(name.to_owned()));
     if written.len() > CHECK_ALL {
+        let all: i64 = conn.query_row("SELECT count(*) FROM user", [], |row| row.get(0))?;
+        if usize::try_from(all).is_ok_and(|all| all == written.len()) {
+            return distinct_among(tables, written).map_err(shared);
+        }
         let twice: Option<String> = conn
             .query_row(
                 "SELECT username FROM user WHERE status <> 3 \
@@ -495,6 +506,18 @@ fn distinct_names(conn: Conn<'_>, tables: &Tables, written: &[&User]) -> Result<
         let live = !user.status.is_deprovisioned();
         if live && count.query_row([name], |row| row.get::<_, i64>(0))? != 1 {
             return Err(shared(name));
+        }
+    }
+    Ok(())
+}
+
+/// No two of these may share a username: the one that some do.
+fn distinct_among<'a>(tables: &'a Tables, users: &[&User]) -> Result<(), &'a str> {
+    let mut names = HashSet::with_capacity(users.len());
+    let live = users.iter().filter(|user| !user.status.is_deprovisioned());
+    for name in live.map(|user| tables.texts.get(user.username)) {
+        if !names.insert(name) {
+            return Err(name);
         }
     }
     Ok(())

@@ -7,6 +7,7 @@
 //! A row that waits is in no table yet: whatever changes, removes or looks for rows of the same
 //! table must call [`Batch::flush`] first, and [`Batch::finish`] comes last.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use super::db::{Conn, Datum, Param, params_from_iter};
@@ -75,6 +76,15 @@ impl<'v> From<&'v str> for Cell<'v> {
 impl From<String> for Cell<'_> {
     fn from(text: String) -> Self {
         Cell::Owned(text)
+    }
+}
+
+impl<'v> From<Cow<'v, str>> for Cell<'v> {
+    fn from(text: Cow<'v, str>) -> Self {
+        match text {
+            Cow::Borrowed(text) => Cell::Text(text),
+            Cow::Owned(text) => Cell::Owned(text),
+        }
     }
 }
 
@@ -185,30 +195,51 @@ pub(in crate::store) fn filling<T>(
     coming: usize,
     work: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    let fills = coming >= WORTH_WHILE && {
-        let there: i64 =
-            conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-        match conn {
-            Conn::Sqlite(_) => usize::try_from(there).is_ok_and(|there| coming >= there),
-            // Whoever reads the table waits until the end: nobody does where nothing is in it.
-            Conn::Postgres(_) => there == 0,
-        }
-    };
-    if !fills {
+    if coming < WORTH_WHILE || !is_worth_while(conn, table, coming)? {
         return work();
     }
     let indexes = conn.indexes_of(table)?;
-    for (name, _) in &indexes {
-        conn.execute(&format!("DROP INDEX {name}"), [])?;
+    for (away, _) in &indexes {
+        conn.execute(away, [])?;
     }
     let done = work()?;
-    for (_, sql) in &indexes {
-        conn.execute(sql, [])?;
+    for (_, again) in &indexes {
+        conn.execute(again, [])?;
     }
     if let Conn::Postgres(_) = conn {
+        // What is found by a key is found well enough by what a few rows tell.
+        conn.execute("SET LOCAL default_statistics_target = 10", [])?;
         conn.execute(&format!("ANALYZE {table}"), [])?;
     }
     Ok(done)
+}
+
+/// As [`filling`], of a table whose indexes SQLite does not mind.
+pub(super) fn loading<T>(
+    conn: Conn<'_>,
+    table: &str,
+    coming: usize,
+    work: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    match conn {
+        Conn::Sqlite(_) => work(),
+        Conn::Postgres(_) => filling(conn, table, coming, work),
+    }
+}
+
+fn is_worth_while(conn: Conn<'_>, table: &str, coming: usize) -> Result<bool, Fault> {
+    Ok(match conn {
+        Conn::Sqlite(_) => {
+            let count = format!("SELECT count(*) FROM {table}");
+            let there: i64 = conn.query_row(&count, [], |row| row.get(0))?;
+            usize::try_from(there).is_ok_and(|there| coming >= there)
+        }
+        // Whoever reads the table waits until the end: nobody does where nothing is in it.
+        Conn::Postgres(_) => {
+            let none = format!("SELECT NOT EXISTS (SELECT 1 FROM {table})");
+            conn.query_row(&none, [], |row| row.get(0))?
+        }
+    })
 }
 
 #[cfg(test)]

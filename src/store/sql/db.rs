@@ -216,20 +216,26 @@ impl<'c> Conn<'c> {
         self.query_row(sql, [], |row| row.get(0))
     }
 
-    /// The indexes of a table that can be away for a while: what each is called, and what makes it.
-    /// One of a `UNIQUE` or a `PRIMARY KEY` stays.
+    /// The indexes of a table that can be away for a while: what takes each away, and what makes it anew. On
+    /// SQLite one of a `UNIQUE` or a `PRIMARY KEY` stays.
     pub(in crate::store) fn indexes_of(self, table: &str) -> DbResult<Vec<(String, String)>> {
         let sql = match self {
             Conn::Sqlite(_) => {
-                "SELECT name, sql FROM sqlite_schema \
+                "SELECT 'DROP INDEX ' || name, sql FROM sqlite_schema \
                  WHERE type = 'index' AND tbl_name = ?1 AND sql IS NOT NULL"
             }
             Conn::Postgres(_) => {
-                "SELECT CAST(i.indexname AS text), i.indexdef FROM pg_catalog.pg_indexes i \
-                 WHERE i.schemaname = current_schema() AND i.tablename = ?1 \
-                   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_constraint c \
-                                     JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace \
-                                    WHERE c.conname = i.indexname AND n.nspname = i.schemaname)"
+                "SELECT CASE WHEN c.oid IS NULL THEN 'DROP INDEX ' || quote_ident(i.relname) \
+                        ELSE 'ALTER TABLE ' || quote_ident(t.relname) || ' DROP CONSTRAINT ' || quote_ident(c.conname) END, \
+                        CASE WHEN c.oid IS NULL THEN pg_catalog.pg_get_indexdef(i.oid) \
+                        ELSE 'ALTER TABLE ' || quote_ident(t.relname) || ' ADD CONSTRAINT ' || quote_ident(c.conname) \
+                             || ' ' || pg_catalog.pg_get_constraintdef(c.oid) END \
+                   FROM pg_catalog.pg_class t \
+                   JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace AND n.nspname = current_schema() \
+                   JOIN pg_catalog.pg_index x ON x.indrelid = t.oid \
+                   JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid \
+                   LEFT JOIN pg_catalog.pg_constraint c ON c.conindid = i.oid AND c.contype IN ('p', 'u') \
+                  WHERE t.relname = ?1 ORDER BY i.relname"
             }
         };
         let mut statement = self.prepare(sql)?;

@@ -355,6 +355,11 @@ fn write_refs(
         one(delete.execute([id(source, *number)])?)?;
     }
     let mut replace = conn.prepare(REPLACE_REF)?;
+    let mut insert = Batch::new(
+        conn,
+        "mirror_container (id, kind, key, name, identity, norm, parent, known, up_known, sum, up, \
+         members, bare, rid)",
+    );
     let parent = |reference: &RefRow, numbers: &[u32]| {
         reference.parent.map(|parent| place(numbers, parent.place())).transpose()
     };
@@ -374,24 +379,29 @@ fn write_refs(
                 continue;
             }
         }
-        replace.execute(params![
-            id(source, place(&refs.numbers, at)?),
-            kind_code(reference.kind),
-            new.text(reference.key),
-            new.text(reference.name),
-            new.text(reference.identity),
-            new.text(reference.norm),
-            ref_parent,
-            reference.known,
-            reference.implies_known,
-            place(&digest.members, at)?.to_bytes(),
-            encode(&implies),
-            encode(&sorted_numbers(&new.members, at, &users.numbers)?),
-            bare(reference.kind, new.text(reference.name)),
-            reference.rid.code(),
-        ])?;
+        let row: [Cell<'_>; 14] = [
+            id(source, place(&refs.numbers, at)?).into(),
+            kind_code(reference.kind).into(),
+            new.text(reference.key).into(),
+            new.text(reference.name).into(),
+            new.text(reference.identity).into(),
+            new.text(reference.norm).into(),
+            ref_parent.into(),
+            reference.known.into(),
+            reference.implies_known.into(),
+            place(&digest.members, at)?.to_bytes().to_vec().into(),
+            encode(&implies).into(),
+            encode(&sorted_numbers(&new.members, at, &users.numbers)?).into(),
+            bare(reference.kind, new.text(reference.name)).into(),
+            reference.rid.code().map(i64::from).into(),
+        ];
+        if before.is_some() {
+            replace.execute(params_from_iter(row))?;
+        } else {
+            insert.add(row)?;
+        }
     }
-    Ok(())
+    insert.finish()
 }
 
 /// Federation ids are few and long: each is held once.
