@@ -2,7 +2,7 @@
 
 use std::sync::mpsc;
 
-use super::worlds::{at, digests, plan, random_directory, update};
+use super::worlds::{World, at, digests, plan, random_directory, update};
 use super::{commit, counted, newcomer, rules, try_commit, with_people, world};
 use crate::store::{
     Commit, CommitError, LockError, Mismatch, Store, StoreError, StoreErrorKind, Turn,
@@ -20,6 +20,7 @@ rules! {
     an_update_against_a_stream_of_newcomers_takes_two_tries_and_loses_nobody
     an_update_that_fails_leaves_nothing
     a_plan_that_does_not_fit_leaves_nothing_of_its_commit
+    two_of_one_name_among_many_who_come_are_refused
     a_change_that_is_dropped_unfinished_leaves_nothing_and_keeps_nobody_waiting
     a_first_commit_whose_plan_cannot_be_made_leaves_nothing
     one_runs_at_a_time
@@ -230,6 +231,30 @@ fn a_plan_that_does_not_fit_leaves_nothing_of_its_commit(store: &dyn Store) {
             assert_eq!(counted(store), (2, 1));
         }
     }
+}
+
+/// So many that their names are looked at all at once.
+const MANY: u32 = 6_000;
+
+fn two_of_one_name_among_many_who_come_are_refused(store: &dyn Store) {
+    store.prepare().unwrap();
+    let mut namesakes = world(MANY);
+    namesakes.person(MANY, "u7");
+    let refused = |old: &World| {
+        let done = try_commit(store, &plan(old, &namesakes, at(9)), None);
+        let Err(CommitError::Inconsistent(Mismatch::SameName(name))) = done else {
+            panic!("{done:?}");
+        };
+        assert_eq!(name, "u7");
+    };
+    refused(&World::default());
+    assert_eq!(counted(store), (0, 0));
+    // The one whose name it is may be there before all others.
+    with_people(store, 10);
+    refused(&world(10));
+    assert_eq!(counted(store), (10, 1));
+    commit(store, &plan(&world(10), &world(MANY), at(9)));
+    assert_eq!(counted(store), (MANY as usize, 2));
 }
 
 fn a_change_that_is_dropped_unfinished_leaves_nothing_and_keeps_nobody_waiting(store: &dyn Store) {
