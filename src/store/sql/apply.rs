@@ -46,19 +46,20 @@ pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool
     let mut sets = Sets::new(conn, plan)?;
     let coming = |is: fn(&Change) -> bool| plan.changes.iter().filter(|change| is(change)).count();
     let users = coming(|change| matches!(change, Change::UserCreated { .. }));
-    let mut silent = loading(conn, "user", users, || {
+    let first = generation == 1;
+    let mut silent = loading(conn, first, "user", users, || {
         write_users(conn, plan, &mut sets, &mut names, generation)
     })?;
     write_links(conn, plan)?;
     let grants = coming(|change| matches!(change, Change::GrantAdded { .. }));
-    loading(conn, "idp_grant", grants, || write_grants(conn, plan, &mut names, generation))?;
+    loading(conn, first, "idp_grant", grants, || write_grants(conn, plan, &mut names, generation))?;
     silent |= write_tokens(conn, plan, &mut sets, &mut names)?;
     remove_roles(conn, plan, &mut names)?;
     sets.settle(&mut |role| names.role(role))?;
 
     let mut log =
         Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref(), plan.taken)?;
-    loading(conn, "history", plan.changes.len(), || {
+    loading(conn, first, "history", plan.changes.len(), || {
         for change in &plan.changes {
             history::record(&mut log, plan, change, &mut names)?;
         }

@@ -214,16 +214,17 @@ pub(in crate::store) fn filling<T>(
     Ok(done)
 }
 
-/// As [`filling`], of a table whose indexes SQLite does not mind.
+/// As [`filling`] where this is a store's first generation, of a table whose indexes SQLite does not mind.
 pub(super) fn loading<T>(
     conn: Conn<'_>,
+    first: bool,
     table: &str,
     coming: usize,
     work: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
     match conn {
-        Conn::Sqlite(_) => work(),
-        Conn::Postgres(_) => filling(conn, table, coming, work),
+        Conn::Postgres(_) if first => filling(conn, table, coming, work),
+        _ => work(),
     }
 }
 
