@@ -132,7 +132,8 @@ fn a_first_commit_leaves_every_index_and_key_as_it_was() {
                        pg_get_constraintdef(c.oid)) \
                   FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid \
                   LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid \
-                 WHERE t.relnamespace = to_regnamespace(current_schema()) ORDER BY 1";
+                 WHERE t.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
+                 ORDER BY 1";
     let before = texts(&store, keys);
     assert!(before.iter().any(|key| key.contains("history_pkey")), "{before:?}");
     commit(&store, &plan(&World::default(), &people(SEVERAL_LOTS), at(0)));
