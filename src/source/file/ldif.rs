@@ -7,7 +7,6 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hasher as _};
 use std::path::Path;
 
 use super::choice::Choice;
@@ -100,10 +99,8 @@ struct Survey {
     entries: u64,
     /// Of those the ones with an id.
     with_id: u64,
-    /// What kinds of entries those are.
-    kinds_with_id: HashSet<u64>,
-    /// The last entry's line, and its kind where it has no id.
-    last: (usize, Option<u64>),
+    /// The last entry's line, and whether it has an id.
+    last: (usize, bool),
     people: u64,
     /// Usernames (folded) that several entries without an id bear.
     shared_names: HashSet<String>,
@@ -123,7 +120,7 @@ fn survey(bytes: &[u8], choice: &Choice, assembler: &Assembler) -> Result<Survey
         let Record { line, entry, .. } = &record;
         let norm = normalized(entry, *line)?;
         let id = entry.stable_id();
-        survey.count(*line, entry, id.is_some());
+        survey.count(*line, id.is_some());
         match presence(entry, &norm) {
             Presence::There | Presence::Subentry => survey.roles.see(entry, &norm),
             Presence::Gone => {}
@@ -148,27 +145,20 @@ fn survey(bytes: &[u8], choice: &Choice, assembler: &Assembler) -> Result<Survey
 }
 
 impl Survey {
-    fn count(&mut self, line: usize, entry: &Entry, has_id: bool) {
-        let kind = kind_of(entry);
+    fn count(&mut self, line: usize, has_id: bool) {
         self.entries += 1;
         self.with_id += u64::from(has_id);
-        if has_id {
-            self.kinds_with_id.insert(kind);
-        }
-        self.last = (line, (!has_id).then_some(kind));
+        self.last = (line, has_id);
     }
 
     /// Refuses a file that is empty, looks cut off, or has nobody in it.
     fn is_whole(&self, config: &LdifConfig) -> Result<(), Fault> {
-        let Survey { entries, with_id, last: (line, without_id), .. } = *self;
+        let Survey { entries, with_id, last: (line, last_has_id), .. } = *self;
         if entries == 0 {
             return Err(whole("there is no entry in it: a directory is never empty"));
         }
-        // An export ends each entry with its operational attributes. A file that somebody wrote may
-        // well have ids for people and none for the group at its end.
-        let cut =
-            without_id.is_some_and(|kind| kind == NO_CLASS || self.kinds_with_id.contains(&kind));
-        if entries > 2 && with_id == entries.saturating_sub(1) && cut {
+        if entries > 2 && with_id == entries.saturating_sub(1) && !last_has_id {
+            // An export ends each entry with its operational attributes.
             let why = "the last entry has no id, unlike all others: the file looks cut off";
             return Err(Fault { line, why: why.to_owned() });
         }
@@ -181,19 +171,6 @@ impl Survey {
         }
         Ok(())
     }
-}
-
-/// The kind of an entry that shows no object class.
-const NO_CLASS: u64 = 0;
-
-/// A number for the object classes of `entry`, the same in whatever order and case they stand.
-fn kind_of(entry: &Entry) -> u64 {
-    let classes = entry.texts("objectclass").map(|class| {
-        let mut hasher = DefaultHasher::new();
-        class.trim().bytes().for_each(|byte| hasher.write_u8(byte.to_ascii_lowercase()));
-        hasher.finish()
-    });
-    classes.fold(NO_CLASS, u64::wrapping_add)
 }
 
 /// Where each DN, and each id, of a user or group stands.
