@@ -226,6 +226,29 @@ async fn another_file_in_the_stores_place_is_read_anew() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_made_anew_in_its_own_place_takes_nobody_away() {
+    let (_folder, path) = home();
+    let mut writer = Writer::open(&path).unwrap();
+    commit(&mut writer, &plan(&World::default(), &world(&["ann"]), at(1)));
+    let watcher = follow(&path);
+    assert!(watcher.at_least(1, Instant::now() + DEADLINE).await);
+    Connection::open(&path)
+        .unwrap()
+        .execute_batch(
+            "BEGIN; DELETE FROM idp_grant; DELETE FROM history; DELETE FROM user; DELETE FROM generation; \
+             UPDATE meta SET generation = 0, applied_at = NULL; COMMIT",
+        )
+        .unwrap();
+    until("it says that it is empty", || trouble(&watcher).contains("nothing was")).await;
+    assert_eq!(generation(&watcher), 1);
+    assert_eq!(
+        roles(&watcher, "ann").as_deref(),
+        Some("member"),
+        "what was loaded is still served"
+    );
+}
+
+#[tokio::test]
 async fn a_store_that_cannot_be_read_keeps_the_old_generation_and_is_told_once() {
     log();
     let (_folder, path) = home();

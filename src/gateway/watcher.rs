@@ -325,14 +325,15 @@ impl Thread {
                 Some(new) => Arc::new(new),
                 None => Arc::clone(&old.replica),
             },
-            _ if reader.meta()?.generation == 0 => {
-                let shown = &self.shown;
-                return Ok(Some(format!(
-                    "nothing was committed to the store `{shown}` yet: run a sync"
-                )));
-            }
             _ => Arc::new(Replica::load(reader, Arc::clone(&self.wanted))?),
         };
+        // One that was made anew in the place of another says nothing of anybody.
+        if replica.generation() == 0 {
+            let shown = &self.shown;
+            return Ok(Some(format!(
+                "nothing was committed to the store `{shown}` yet: run a sync"
+            )));
+        }
         let sources = reader.source_ages()?;
         self.another = false;
         // First, so that whoever waited for a generation finds nothing in its way.
