@@ -9,6 +9,7 @@ import sys
 
 import gen_ldif
 import lib
+from program import CATALOG, TEAMS
 
 # Of the first sync, by the rules; of the unchanged second one; in megabytes.
 FIRST_LIMIT = {"few": 2.0, "all": 3.0}
@@ -38,25 +39,8 @@ flavor = "openldap"
 users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
 groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
 
-[[role_template]]
-name = 'bench-(?<team>[0-9]+)'
-sync_mode = "force"
-[[role_template.policies]]
-actions = ["workflow:*", "pool:List"]
-resources = ["pool/bench-${{team}}-*"]
-
-[[mapping]]
-source = "bench-ldap"
-group_regex = 'cn=team-(?<team>[0-9]{{2}}){rules},{groups}'
-roles = ["bench-${{team}}"]
-
-[[catalog]]
-actions = ["workflow:Create", "workflow:Read", "workflow:Cancel"]
-resources = ["pool/bench-00-a", "pool/bench-07-a", "pool/bench-13-a", "pool/bench-19-a"]
-
-[[catalog]]
-actions = ["pool:List"]
 """
+CONFIG += TEAMS.replace("{source}", "bench-ldap") + CATALOG
 
 
 def dump(port, base, search_filter, attributes):

@@ -36,15 +36,8 @@ http = "127.0.0.1:{http}"
 {source}"""
 
 
-# A source that is a company of gen_ldif.py, and what its groups give.
-COMPANY = """\
-[[source]]
-name = "bench-file"
-kind = "file"
-ldif = "{ldif}"
-users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
-groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
-
+# What the groups of a company of gen_ldif.py give, by the source that has it.
+TEAMS = """\
 [[role_template]]
 name = 'bench-(?<team>[0-9]+)'
 sync_mode = "force"
@@ -53,10 +46,32 @@ actions = ["workflow:*", "pool:List"]
 resources = ["pool/bench-${{team}}-*"]
 
 [[mapping]]
-source = "bench-file"
+source = "{source}"
 group_regex = 'cn=team-(?<team>[0-9]{{2}}){rules},{groups}'
 roles = ["bench-${{team}}"]
 
+"""
+
+# Such a company in a file.
+COMPANY = """\
+[[source]]
+name = "bench-file"
+kind = "file"
+ldif = "{ldif}"
+users = {{ base = "{people}", filter = "{person_filter}", username = "uid", email = "mail" }}
+groups = {{ base = "{groups}", filter = "{group_filter}", name = "cn" }}
+
+"""
+COMPANY += TEAMS.replace("{source}", "bench-file")
+
+# What is asked of them.
+CATALOG = """\
+[[catalog]]
+actions = ["workflow:Create", "workflow:Read", "workflow:Cancel"]
+resources = ["pool/bench-00-a", "pool/bench-07-a", "pool/bench-13-a", "pool/bench-19-a"]
+
+[[catalog]]
+actions = ["pool:List"]
 """
 
 

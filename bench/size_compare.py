@@ -11,7 +11,7 @@ import sys
 import gen_ldif
 import lib
 from ldap_compare import GROUP_FILTER, GROUPS, PEOPLE, PERSON_FILTER, RULES, count
-from program import COMPANY
+from program import CATALOG, COMPANY
 
 # What the design promises; the times are told as ratios and not judged.
 MEMORY_LIMIT = 1024
@@ -21,15 +21,7 @@ CONFIG = """\
 path = "{store}"
 
 """
-CONFIG += COMPANY
-CONFIG += """\
-[[catalog]]
-actions = ["workflow:Create", "workflow:Read", "workflow:Cancel"]
-resources = ["pool/bench-00-a", "pool/bench-07-a", "pool/bench-13-a", "pool/bench-19-a"]
-
-[[catalog]]
-actions = ["pool:List"]
-"""
+CONFIG += COMPANY + CATALOG
 
 # What any program must do that keeps the same facts in a file: read them, and put each into a tree
 # by its key.
