@@ -58,6 +58,11 @@ const MARK: &str = "SELECT m.schema_version || ' ' || m.commits || ' ' || m.gene
                            coalesce(g.token, '') || ' ' || coalesce(m.token, '') || ' ' || m.store_id \
                     FROM meta m LEFT JOIN generation g ON g.num = m.generation";
 
+/// `meta` has no row that is a [`Mark`].
+fn no_mark() -> Fault {
+    Fault::Damaged("its row of `meta` is none".to_owned())
+}
+
 /// A primary and a standby, by since when they run, of which it was seen that they have one history: none of
 /// them goes back while it runs.
 type Pair = (String, String);
@@ -74,11 +79,7 @@ impl Mark {
 
     fn of(conn: Conn<'_>) -> Result<Mark, Fault> {
         let told: String = conn.query_row(MARK, [], |row| row.get(0))?;
-        Mark::read(&told).ok_or_else(Mark::none)
-    }
-
-    fn none() -> Fault {
-        Fault::Damaged("its row of `meta` is none".to_owned())
+        Mark::read(&told).ok_or_else(no_mark)
     }
 
     /// The same, asked now and then: it takes no work, so a server that does not answer soon hangs.
@@ -347,7 +348,7 @@ impl PgWatch {
     ) -> Result<Shown, StoreError> {
         let told = told.and_then(|told| told.split_once(' '));
         let told = told.and_then(|(past, mark)| Some((past == "+", Mark::read(mark)?)));
-        let Some((past, mark)) = told else { return Err(reader.fault(Mark::none())) };
+        let Some((past, mark)) = told else { return Err(reader.fault(no_mark())) };
         if version.is_some_and(|version| version != mark.version) {
             // Somebody has migrated it: whether it can be read still is found out anew.
             return Err(reader.fault(Fault::Raced));

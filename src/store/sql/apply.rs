@@ -11,6 +11,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::batch::{Batch, filling, loading};
 use super::codec::encode;
+use super::distinct::distinct_names;
 use super::error::{Fault, Mismatch};
 use super::grants::write_grants;
 use super::history::{self, Log};
@@ -23,9 +24,6 @@ use crate::model::{
     Status, User, UserId, WorkloadIdentity,
 };
 use crate::plan::{Plan, Tables};
-
-/// Past this many written users, names are checked in one pass over all of them.
-const CHECK_ALL: usize = 5_000;
 
 /// Applies the plan's changes as `generation`. Returns whether there was anything to apply; where
 /// not, nothing was written but ids of things that reasons lead through.
@@ -479,49 +477,6 @@ fn is_silent(plan: &Plan, mut moved: HashSet<UserId>) -> bool {
         }
     }
     !moved.is_empty()
-}
-
-/// No two people that are not deprovisioned may share a username: a gateway could not tell them
-/// apart. Checked at the end, since names may be swapped on the way.
-fn distinct_names(conn: Conn<'_>, tables: &Tables, written: &[&User]) -> Result<(), Fault> {
-    let shared = |name: &str| Fault::from(Mismatch::SameName(name.to_owned()));
-    if written.len() > CHECK_ALL {
-        let all: i64 = conn.query_row("SELECT count(*) FROM user", [], |row| row.get(0))?;
-        if usize::try_from(all).is_ok_and(|all| all == written.len()) {
-            return distinct_among(tables, written).map_err(shared);
-        }
-        let twice: Option<String> = conn
-            .query_row(
-                "SELECT username FROM user WHERE status <> 3 \
-                 GROUP BY username HAVING count(*) > 1 LIMIT 1",
-                [],
-                |row| row.get(0),
-            )
-            .optional()?;
-        return twice.map_or(Ok(()), |name| Err(shared(&name)));
-    }
-    let mut count =
-        conn.prepare("SELECT count(*) FROM user WHERE username = ?1 AND status <> 3")?;
-    for user in written {
-        let name = tables.texts.get(user.username);
-        let live = !user.status.is_deprovisioned();
-        if live && count.query_row([name], |row| row.get::<_, i64>(0))? != 1 {
-            return Err(shared(name));
-        }
-    }
-    Ok(())
-}
-
-/// No two of these may share a username: the one that some do.
-fn distinct_among<'a>(tables: &'a Tables, users: &[&User]) -> Result<(), &'a str> {
-    let mut names = HashSet::with_capacity(users.len());
-    let live = users.iter().filter(|user| !user.status.is_deprovisioned());
-    for name in live.map(|user| tables.texts.get(user.username)) {
-        if !names.insert(name) {
-            return Err(name);
-        }
-    }
-    Ok(())
 }
 
 fn write_links(conn: Conn<'_>, plan: &Plan) -> Result<(), Fault> {

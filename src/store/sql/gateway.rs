@@ -368,7 +368,8 @@ fn since(
             return Ok(Since::Unknown);
         }
     }
-    let generation = u64::try_from(now).unwrap_or_default();
+    let generation =
+        u64::try_from(now).map_err(|_| Fault::Damaged(format!("it is at generation {now}")))?;
     let applied_at = applied_at.and_then(|at| Time::from_timestamp(at, 0));
     Ok(Since::Changed(SeenChanges { generation, applied_at, names, users, unlinked, rules }))
 }

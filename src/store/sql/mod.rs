@@ -25,6 +25,7 @@ mod batch;
 mod bearers;
 mod codec;
 pub(in crate::store) mod db;
+mod distinct;
 mod door;
 mod ended;
 mod error;
