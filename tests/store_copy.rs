@@ -263,7 +263,7 @@ fn a_dry_run_says_what_would_be_copied_and_makes_nothing() {
 }
 
 #[test]
-fn what_holds_something_or_is_worked_on_or_is_no_store_is_not_copied_to() {
+fn what_holds_something_or_is_no_store_is_not_copied_to() {
     let Some(postgres) = server() else { return };
     let (file, _) = company();
     let (full, _) = home(&format!("postgres = \"{}\"\nschema = \"full\"", url(&[postgres.port])));
