@@ -1,6 +1,8 @@
-//! What cannot be tested from outside: other schemas, lost connections (`away`), who leads (`leading`), many rows (`rows`), plans of statements.
+//! What cannot be tested from outside: other schemas, lost connections (`away`), another server that leads
+//! (`failover`), who leads (`leading`), many rows (`rows`), plans of statements.
 
 mod away;
+mod failover;
 mod leading;
 mod rows;
 
