@@ -12,6 +12,10 @@ use support::idpsyncd::{Home, Idpsyncd};
 use support::postgres::Postgres;
 use support::server::free_port;
 
+/// Ends every session of the store's owner.
+const END_ALL: &str =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'idpsyncd'";
+
 const CONFIG: &str = r#"
 [schedule]
 cron = "* * * * * *"
@@ -85,6 +89,8 @@ fn what_is_set_for_the_role_changes_nothing() {
         "statement_timeout = '2s'",
         "lock_timeout = '1ms'",
         "idle_in_transaction_session_timeout = '1ms'",
+        "idle_session_timeout = '2s'",
+        "transaction_timeout = '2s'",
         "search_path = elsewhere",
         "default_transaction_isolation = 'serializable'",
         "default_transaction_deferrable = on",
@@ -97,7 +103,13 @@ fn what_is_set_for_the_role_changes_nothing() {
         "plan_cache_mode = 'force_generic_plan'",
         "transform_null_equals = on",
     ] {
-        postgres.sql("postgres", &format!("ALTER ROLE idpsyncd SET {setting}"));
+        // PostgreSQL has `transaction_timeout` since 17.
+        let (name, _) = setting.split_once(' ').unwrap();
+        let known =
+            format!("SELECT count(*) FROM pg_settings WHERE name = '{}'", name.to_lowercase());
+        if name != "transaction_timeout" || postgres.sql("postgres", &known) != "0" {
+            postgres.sql("postgres", &format!("ALTER ROLE idpsyncd SET {setting}"));
+        }
     }
     let machine = Machine::new(&postgres, "");
     machine.home.ok(&["store", "init"], 0);
@@ -205,8 +217,6 @@ fn a_daemon_that_is_kept_out_answers_from_memory_and_goes_on_by_itself() {
     let Some(postgres) = store_server() else { return };
     let machine = Machine::new(&postgres, "");
     let mut daemon = machine.leads();
-    let end_all =
-        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'idpsyncd'";
     for (name, given, words, taken) in [
         (
             "bob",
@@ -228,13 +238,54 @@ fn a_daemon_that_is_kept_out_answers_from_memory_and_goes_on_by_itself() {
         ),
     ] {
         postgres.sql("postgres", given);
-        postgres.sql("postgres", end_all);
+        postgres.sql("postgres", END_ALL);
         machine.has(&["ann", name]);
         daemon.until_logged(words);
         assert_eq!((machine.status("ann"), machine.status(name)), (200, 403), "{given}");
         postgres.sql("postgres", taken);
         daemon.until(name, || (machine.status(name) == 200).then_some(()));
     }
+    daemon.stop();
+}
+
+#[test]
+fn a_password_that_changes_while_daemons_run_is_read_anew_by_whoever_signs_in() {
+    let Some(postgres) = store_server() else { return };
+    postgres.ask_password("idpsyncd", "pass-1");
+    let machine = Machine::new(&postgres, "password = { file = \"password\" }");
+    let file = |password: &str| {
+        std::fs::write(machine.home.path("next"), password).unwrap();
+        std::fs::rename(machine.home.path("next"), machine.home.path("password")).unwrap();
+    };
+    file("pass-1\n");
+    let mut daemon = machine.leads();
+    for (name, next, server_first) in [("bob", "pass-2", true), ("cem", "pass-3", false)] {
+        let change = |at_server: bool| match at_server {
+            true => postgres.ask_password("idpsyncd", next),
+            false => file(next),
+        };
+        change(server_first);
+        // Whoever is signed in stays so; whoever comes is told.
+        machine.fails(&["sync"], &["cannot sign in", "`store.password`"]);
+        machine.has(&["ann", name]);
+        daemon.until(name, || (machine.status(name) == 200).then_some(()));
+        change(!server_first);
+        // Nobody told the daemon, and each of its sessions is to be begun anew.
+        postgres.sql("postgres", END_ALL);
+        let other = format!("{name}-2");
+        machine.has(&["ann", &other]);
+        daemon.until(&other, || (machine.status(&other) == 200).then_some(()));
+        assert_eq!(machine.status("ann"), 200);
+    }
+    // It is kept out until somebody puts the right one there.
+    file("wrong\n");
+    postgres.sql("postgres", END_ALL);
+    machine.has(&["ann", "dan"]);
+    daemon.until_logged("cannot sign in");
+    assert_eq!((machine.status("ann"), machine.status("dan")), (200, 403));
+    file("pass-3\n");
+    daemon.until("dan", || (machine.status("dan") == 200).then_some(()));
+    assert!(!daemon.log().contains("pass-"), "{}", daemon.log());
     daemon.stop();
 }
 

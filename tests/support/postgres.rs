@@ -153,6 +153,24 @@ impl Postgres {
         format!("jdbc:postgresql://127.0.0.1:{}/{name}", self.port)
     }
 
+    /// From now on every role but the superuser signs in by a password, and `role` by this one. Whoever is signed
+    /// in stays so.
+    pub fn ask_password(&self, role: &str, password: &str) {
+        self.sql("postgres", &format!("ALTER ROLE {role} PASSWORD '{password}'"));
+        let rules = "host all,replication postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        std::fs::write(self.data().join("pg_hba.conf"), rules).unwrap();
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let goes_without = || {
+            let mut asking = self.psql("postgres");
+            asking.args(["-w", "-U", role, "-c", "SELECT 1"]).output().unwrap().status.success()
+        };
+        while goes_without() {
+            assert!(Instant::now() < deadline, "nobody is asked for a password");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Runs SQL in a database, as superuser; what it printed, cells and rows apart by `|` and new
     /// lines.
     pub fn sql(&self, database: &str, sql: &str) -> String {

@@ -39,7 +39,7 @@ const SILENT_WAY: Duration = Duration::from_secs(10);
 const SETTINGS: &str = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '300s'; \
      SET statement_timeout = 0; SET jit = off; SET plan_cache_mode = force_custom_plan; SET TimeZone = 'UTC'; SET client_min_messages = warning; \
      SET standard_conforming_strings = on; SET bytea_output = 'hex'; \
-     SELECT set_config(n, v, false) FROM (VALUES ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), \
+     SELECT pg_catalog.set_config(n, v, false) FROM (VALUES ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), \
          ('tcp_keepalives_count', '2'), ('tcp_user_timeout', '7000'), ('client_connection_check_interval', '5000'), \
          ('idle_session_timeout', '0'), ('transaction_timeout', '0')) s(n, v) \
        WHERE pg_catalog.current_setting(n, true) IS NOT NULL \

@@ -39,7 +39,7 @@ impl PostgresStore {
         Self::with_patience(config, password, PATIENCE)
     }
 
-    fn with_patience(
+    pub(super) fn with_patience(
         config: PostgresConfig,
         password: Option<Password>,
         patience: Duration,

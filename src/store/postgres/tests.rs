@@ -1,10 +1,11 @@
 //! What cannot be tested from outside: other schemas, lost connections (`away`), another server that leads
-//! (`failover`), who leads (`leading`), many rows (`rows`), plans of statements.
+//! (`failover`), who leads (`leading`), many rows (`rows`), who may sign in (`signing_in`), plans of statements.
 
 mod away;
 mod failover;
 mod leading;
 mod rows;
+mod signing_in;
 
 use tokio_postgres::types::Type;
 
