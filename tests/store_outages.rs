@@ -5,12 +5,17 @@
 
 mod support;
 
+#[path = "store_outages/failover.rs"]
+mod failover;
+#[path = "store_outages/standby.rs"]
+mod standby;
+
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Instant;
 
-use support::company::{realm_export, store_at as at, store_server as server, store_url as url};
+use support::company::{realm_export, store_at as at, store_server as server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -250,144 +255,6 @@ fn a_gateway_whose_connections_hang_or_are_cut_goes_on_by_itself() {
     proxy.open();
     place.until(&mut serving, "cem", 200);
     assert_eq!(place.status("bob"), 403);
-}
-
-#[test]
-fn after_a_failover_that_lost_a_generation_gateways_follow_the_history_that_there_is() {
-    let Some(mut primary) = server() else { return };
-    let writer = Place::new(&at(&[primary.port]), "24h");
-    writer.sync(&["ann"]);
-    let standby = primary.standby();
-    let both = at(&[primary.port, standby.port]);
-    let (awake, asleep, writer) =
-        (Place::new(&both, "24h"), Place::new(&both, "24h"), Place::new(&both, "24h"));
-    let (mut one, mut other) = (awake.serve(), asleep.serve());
-    standby.await_replayed(&primary);
-    standby.detach();
-    writer.sync(&["bob"]);
-    awake.until(&mut one, "bob", 200);
-    asleep.until(&mut other, "bob", 200);
-    assert_eq!((generation(&primary), generation(&standby)), ("2".to_owned(), "1".to_owned()));
-
-    // One sees the store go back, the other finds another generation under the number that it has.
-    other.signal("STOP");
-    primary.stop();
-    standby.promote();
-    awake.until(&mut one, "ann", 200);
-    assert_eq!(awake.status("bob"), 403);
-    writer.sync(&["ann", "cem"]);
-    assert_eq!(generation(&standby), "2");
-    other.signal("CONT");
-    for (place, serving) in [(&awake, &mut one), (&asleep, &mut other)] {
-        place.until(serving, "cem", 200);
-        assert_eq!((place.status("ann"), place.status("bob")), (200, 403));
-    }
-    writer.sync(&["bob"]);
-    awake.until(&mut one, "bob", 200);
-}
-
-#[test]
-fn a_gateway_reads_from_a_standby_that_is_not_behind() {
-    let Some(mut primary) = server() else { return };
-    let writer = Place::new(&at(&[primary.port]), "24h");
-    writer.sync(&["ann"]);
-    let mut standby = primary.standby();
-    let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[standby.port]));
-    let place = Place::new(&store, "24h");
-    let mut serving = place.serve();
-    place.until(&mut serving, "ann", 200);
-    let from = |serving: &mut Idpsyncd, from: &str| {
-        serving.until(from, || place.ready().contains(from).then_some(()));
-    };
-    writer.sync(&["bob"]);
-    place.until(&mut serving, "bob", 200);
-    assert_eq!(place.status("ann"), 403);
-    from(&mut serving, "(standby)");
-
-    // Behind: the primary is read, and nobody is let in who was in before.
-    standby.sql("postgres", "SELECT pg_wal_replay_pause()");
-    writer.sync(&["cem"]);
-    place.until(&mut serving, "cem", 200);
-    assert_eq!(place.status("bob"), 403);
-    from(&mut serving, "(primary)");
-    primary.stop();
-    serving.until_logged("cannot reach the store");
-    assert_eq!((place.status("bob"), place.status("cem")), (403, 200), "{}", place.ready());
-
-    // Not behind any more, and all that there is.
-    primary.start_again();
-    standby.sql("postgres", "SELECT pg_wal_replay_resume()");
-    writer.sync(&["ann"]);
-    place.until(&mut serving, "ann", 200);
-    from(&mut serving, "(standby)");
-    standby.await_replayed(&primary);
-    primary.stop();
-    let alone = Place::new(&store, "24h");
-    let mut starts = alone.serve();
-    alone.until(&mut starts, "ann", 200);
-    assert!(alone.ready().contains("(standby)"), "{}", alone.ready());
-    standby.stop();
-    assert_eq!(place.status("ann"), 200);
-}
-
-#[test]
-fn a_standby_that_hangs_in_the_middle_of_a_read_keeps_nobody_from_what_the_primary_has() {
-    let Some(primary) = server() else { return };
-    let writer = Place::new(&at(&[primary.port]), "24h");
-    writer.sync(&["ann"]);
-    let standby = primary.standby();
-    let proxy = WireProxy::before(standby.port);
-    let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[proxy.port]));
-    let place = Place::new(&store, "24h");
-    let mut serving = place.serve();
-    place.until(&mut serving, "ann", 200);
-    serving.until("(standby)", || place.ready().contains("(standby)").then_some(()));
-    // It answers that it has the generation, and then no more: what brought people is asked of the primary.
-    proxy.set(b"history_told", Trap::Hangs);
-    writer.sync(&["bob"]);
-    proxy.await_sprung();
-    let began = Instant::now();
-    place.until(&mut serving, "bob", 200);
-    eprintln!("the primary is read after {} ms", began.elapsed().as_millis());
-    assert_eq!(place.status("ann"), 403);
-    serving.until("(primary)", || place.ready().contains("(primary)").then_some(()));
-    // The next change does not wait for it either; and it is read again once it answers.
-    writer.sync(&["ann"]);
-    place.until(&mut serving, "ann", 200);
-    proxy.open();
-    serving.until("(standby)", || {
-        writer.sync(&["bob"]);
-        place.ready().contains("(standby)").then_some(())
-    });
-    place.until(&mut serving, "bob", 200);
-}
-
-#[test]
-fn check_says_what_is_amiss_with_the_standby_that_is_to_be_read() {
-    let (Some(primary), Some(other)) = (server(), server()) else { return };
-    let writer = Place::new(&at(&[primary.port]), "24h");
-    writer.sync(&["ann"]);
-    Place::new(&at(&[other.port]), "24h").sync(&["ann"]);
-    let standby = primary.standby();
-    let checked = |read: u16| {
-        let store = format!("{}\nread_url = \"{}\"", at(&[primary.port]), url(&[read]));
-        let told = Place::new(&store, "24h").home.ok(&["check", "--output", "json"], 0);
-        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-        let found = told["diagnostics"].as_array().unwrap().iter();
-        let found = found.filter(|it| it["code"] == "standby-unread");
-        found.map(|it| it["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(checked(standby.port), Vec::<String>::new());
-    standby.sql("postgres", "SELECT pg_wal_replay_pause()");
-    writer.sync(&["bob"]);
-    for (read, why) in [
-        (standby.port, "it has not had within 500 ms what the primary had"),
-        (other.port, "it is no standby of that server"),
-        (1, "cannot reach the store"),
-    ] {
-        let told = checked(read);
-        assert!(matches!(&told[..], [one] if one.contains(why)), "{why}: {told:?}");
-    }
 }
 
 /// A small file system of its own, until it is dropped.

@@ -38,6 +38,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(4);
 /// How long a standby may be behind: then the primary is read.
 const CATCH_UP: Duration = Duration::from_millis(500);
 
+/// How long one is left alone that has failed while what a change brought was read there.
+const REST: Duration = Duration::from_secs(10);
+
 /// How often a standby is asked whether it has something now.
 const ASK: Duration = Duration::from_millis(20);
 
@@ -146,6 +149,8 @@ struct Standby {
     /// Since when the primary runs that was asked last.
     primary: String,
     paired: Option<Pair>,
+    /// Until then it is not read while the primary is there.
+    rests: Option<Instant>,
 }
 
 struct Listening {
@@ -172,6 +177,7 @@ impl PgWatch {
                 asked: Arc::default(),
                 primary: String::new(),
                 paired: None,
+                rests: None,
             }),
             store,
             waker: Waker::default(),
@@ -249,12 +255,15 @@ impl PgWatch {
             Err(_) => self.seen.as_ref().map(|(mark, _)| mark.clone()),
         };
         if let Some(reader) = self.standby_with(wanted, primary.is_err()) {
-            match self.shown(&reader, None, work) {
+            match self.shown(&reader, (None, primary.is_ok()), work) {
                 Ok(shown) => {
                     self.lag.read(true, primary.is_ok());
                     return Ok(shown);
                 }
                 Err(error) => tracing::debug!(%error, "the standby was not read"),
+            }
+            if let Some(standby) = &mut self.standby {
+                standby.rests = Some(Instant::now() + REST);
             }
         }
         primary?;
@@ -264,8 +273,10 @@ impl PgWatch {
         };
         let Some(Listening { reader, found }) = &self.listening else { return Err(absent()) };
         let shown = match *found {
-            Some(version) => self.shown(reader, Some(version), work),
-            None if self.store.is_there(reader.session())? => self.shown(reader, None, work),
+            Some(version) => self.shown(reader, (Some(version), false), work),
+            None if self.store.is_there(reader.session())? => {
+                self.shown(reader, (None, false), work)
+            }
             None => return Err(absent()),
         };
         let found = shown.as_ref().ok().map(|(mark, _)| mark.version);
@@ -281,6 +292,9 @@ impl PgWatch {
     /// keeps nobody waiting: while it does, it is not asked again. `alone`: the primary is away.
     fn standby_with(&mut self, wanted: Option<Mark>, alone: bool) -> Option<PgReader> {
         let standby = self.standby.as_mut()?;
+        if !alone && standby.rests.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
         // While the primary is away whatever there is is more than nothing.
         if (wanted.is_none() && !alone) || standby.asked.swap(true, Ordering::SeqCst) {
             return None;
@@ -318,11 +332,13 @@ impl PgWatch {
         }
     }
 
-    /// `version`: of which it was seen before that the schema has it.
+    /// `version`: of which it was seen before that the schema has it. `other`: there is another server to read: of a
+    /// change there is little to read, and whoever is slow at that is not waited for. All that there is takes its
+    /// time anywhere.
     fn shown(
         &self,
         reader: &PgReader,
-        version: Option<i64>,
+        (version, other): (Option<i64>, bool),
         work: &mut dyn FnMut(&dyn Reader, Seen) -> Result<(), StoreError>,
     ) -> Result<Shown, StoreError> {
         let session = reader.session();
@@ -334,7 +350,13 @@ impl PgWatch {
         let told = session
             .begin_with(SNAPSHOT, &MARK.replace("SELECT ", &format!("SELECT {past} || ' ' || ")))
             .map_err(|error| reader.fault(error.into()));
-        let shown = told.and_then(|told| self.in_snapshot(reader, version, told.as_deref(), work));
+        let mut work = |reader: &dyn Reader, seen: Seen| {
+            session.wire.hurry(other && !seen.another);
+            work(reader, seen)
+        };
+        let shown =
+            told.and_then(|told| self.in_snapshot(reader, version, told.as_deref(), &mut work));
+        session.wire.hurry(false);
         session.rollback();
         shown
     }

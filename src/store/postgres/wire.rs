@@ -3,7 +3,8 @@
 //! Whoever asks waits for [`PATIENCE`], of a standby for [`IMPATIENCE`]. What has not come by then is asked about aside, by a connection of
 //! its own: a statement at which the server still works is waited for, as an index over a whole table may
 //! take long; where it does not, or nobody answers there either, the connection is given up. So it is with
-//! a server that hangs, and with a proxy that passes nothing on any more.
+//! a server that hangs, and with a proxy that passes nothing on any more. Who has another server to ask may
+//! be in a hurry: then nobody looks ([`Wire::hurry`]).
 
 use std::future::Future;
 use std::pin::pin;
@@ -52,6 +53,8 @@ pub(super) struct Wire {
     carrier: Option<AbortHandle>,
     /// An answer has not come: nobody knows what would come next.
     given_up: AtomicBool,
+    /// What has not come by then is not waited for, whether the server works at it or not.
+    in_a_hurry: AtomicBool,
 }
 
 impl Wire {
@@ -61,12 +64,18 @@ impl Wire {
         place: DatabaseAddress,
         carrier: Option<AbortHandle>,
     ) -> Self {
-        Wire { client, backend, place, carrier, given_up: AtomicBool::new(false) }
+        let (given_up, in_a_hurry) = (AtomicBool::new(false), AtomicBool::new(false));
+        Wire { client, backend, place, carrier, given_up, in_a_hurry }
     }
 
     /// Whether it is known to be of no use any more.
     pub(super) fn is_gone(&self) -> bool {
         self.client.is_closed() || self.given_up.load(Ordering::Acquire)
+    }
+
+    /// From now on, or no more, what takes the server long is not waited for: another one can be asked.
+    pub(super) fn hurry(&self, hurry: bool) {
+        self.in_a_hurry.store(hurry, Ordering::Release);
     }
 
     /// Hangs up: whatever was under way there is taken back by the server, when it notices.
@@ -88,7 +97,7 @@ impl Wire {
             self.usable()?;
             match wait_for(future.as_mut(), self.place.patience) {
                 Some(done) => return done.map_err(Into::into),
-                None if began.elapsed() < LONG && self.is_at_work() => {}
+                None if self.may_take_longer(began) => {}
                 None => return Err(self.silent(began.elapsed())),
             }
         }
@@ -105,6 +114,11 @@ impl Wire {
             Some(done) => Ok(done?),
             None => Err(self.silent(most)),
         }
+    }
+
+    fn may_take_longer(&self, began: Instant) -> bool {
+        let hurries = self.in_a_hurry.load(Ordering::Acquire);
+        !hurries && began.elapsed() < LONG && self.is_at_work()
     }
 
     fn usable(&self) -> Result<(), SessionError> {
