@@ -319,6 +319,10 @@ fn the_quickstart_applies_and_a_second_run_finds_nothing_to_do() {
     assert_eq!(status, 0, "{second}");
     assert!(second.contains("generation 1 stands"), "{second}");
     assert_eq!(views(&folder.path().join("quickstart.db")), before);
+    // A dry run plans it all anew, where a run sees that nothing it reads has changed.
+    let args = "sync --dry-run --detailed-exitcode --config config/quickstart.toml";
+    let (status, third, _) = idpsyncd(folder.path(), &words(args));
+    assert_eq!(status, 0, "{third}");
 }
 
 #[test]

@@ -174,6 +174,26 @@ fn what_else_gives_the_role_does_not_end_the_claim_of_who_holds_it_through_a_nam
 }
 
 #[test]
+fn who_holds_a_role_by_another_rule_does_not_hold_it_through_a_name_in_doubt() {
+    let named = format!("{WIDE}[roles.r]\nexternal_roles = [\"g\"]\n");
+    let other = "[[mapping]]\ngroup_name = \"elsewhere\"\nroles = [\"r\"]\n";
+    let exact = "[[mapping]]\ngroup = \"/a/g\"\nroles = [\"r\"]\n";
+    let people = [person("1", "ann", &["/a/g"]), person("2", "bob", &["/b/g"])];
+    let mut world = World::with(&format!("{named}{other}{exact}"), &people);
+    world.run();
+    assert_eq!(world.effective(), "ann:r");
+    assert_eq!(words(&world.run()), [""; 0], "nothing is new in a second run");
+    // Another place in the file makes no other rule of it.
+    world.config = config_of(&["kc"], &format!("{named}{exact}{other}"));
+    world.run();
+    assert_eq!(words(&world.run()), [""; 0]);
+    // What gave her the role is taken out; the name has never given it to anybody.
+    world.config = config_of(&["kc"], &named);
+    world.run();
+    assert_eq!(world.effective(), "");
+}
+
+#[test]
 fn a_name_in_doubt_survives_a_move_of_the_group_and_a_new_order_of_the_rules() {
     let rule = "[[mapping]]\ngroup_name = \"g\"\nroles = [\"r\"]\n";
     let first = "[[mapping]]\ngroup = \"/other\"\nroles = [\"r\"]\n";

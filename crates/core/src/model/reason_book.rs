@@ -148,9 +148,20 @@ impl ReasonBook {
     /// # Errors
     /// This book has no such set.
     pub fn of_set(&self, set: SetIdx) -> Result<impl Iterator<Item = &Reason>, Inconsistent> {
+        Ok(self.numbered_of(set)?.map(|(_, reason)| reason))
+    }
+
+    /// The same with their numbers.
+    ///
+    /// # Errors
+    /// This book has no such set.
+    pub fn numbered_of(
+        &self,
+        set: SetIdx,
+    ) -> Result<impl Iterator<Item = (ReasonIdx, &Reason)>, Inconsistent> {
         let members = self.sets.get(set).ok_or(Inconsistent::NoSuchReasons(set))?;
         // What `set` has taken in is in this book for good.
-        Ok(members.iter().map(|index| self.reasons.at(*index)))
+        Ok(members.iter().map(|index| (*index, self.reasons.at(*index))))
     }
 
     /// All sets, by number, as numbers of reasons.

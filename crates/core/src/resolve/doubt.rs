@@ -16,6 +16,7 @@ use crate::model::{
 };
 
 use super::rules::folded;
+use super::settings::Mapping;
 
 list_place! {
     /// A place in [`Doubts::list`].
@@ -44,11 +45,21 @@ const SHOWN: usize = 10;
 
 impl Doubt {
     /// Whether somebody who held a role in `source`, whose content is `directory`, for `reason` held
-    /// it through this name: through what bears it now, or through what bore it then. Names count
-    /// here, since a name is what is in doubt. The rule does not matter: its key changes with its
-    /// place in the file.
-    pub fn is_behind(&self, source: &str, directory: &Directory, reason: &Reason) -> bool {
+    /// it through this name, by which the rule `by` gives the role: through what bears it now, or
+    /// through what bore it then. Names count here, since a name is what is in doubt. Which mapping it
+    /// was does not matter, since its key changes with its place in the file; but who held the role
+    /// by a mapping did not hold it by one of the role's own names.
+    pub fn is_behind(
+        &self,
+        by: &str,
+        source: &str,
+        directory: &Directory,
+        reason: &Reason,
+    ) -> bool {
         let Some(target) = reason.target() else { return false };
+        if Mapping::is_key(&reason.rule) && !Mapping::is_key(by) {
+            return false;
+        }
         let ExternalRef { kind, id, identity } = target;
         reason.source == source
             && *kind == RefKind::Directory(self.kind)

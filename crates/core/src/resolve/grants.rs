@@ -292,8 +292,13 @@ impl<'a> Resolver<'a> {
         for link in links {
             let source = self.sources.at(link.view);
             source.closure.of_user(link.user, &mut closure);
-            self.kept_in_doubt(&source.closure, link.user, held, &mut closure)?;
         }
+        let mut kept = Vec::new();
+        for link in links {
+            let source = self.sources.at(link.view);
+            self.kept_in_doubt(&source.closure, link.user, held, &closure, &mut kept)?;
+        }
+        closure.append(&mut kept);
         closure.sort_unstable();
         closure.dedup();
         let mut wanted: Vec<(RoleIdx, SetIdx)> = Vec::new();
@@ -306,12 +311,14 @@ impl<'a> Resolver<'a> {
     }
 
     /// Appends what someone keeps who is in a bearer of a name in doubt, and holds the role through
-    /// that name.
+    /// that name. A reason that is among the `certain` ones says nothing of the name: a rule that is
+    /// in no doubt gives the role for it.
     fn kept_in_doubt(
         &self,
         closure: &RoleClosure,
         user: DirUserIdx,
         held: &[Grant],
+        certain: &[(RoleIdx, ReasonIdx)],
         out: &mut Vec<(RoleIdx, ReasonIdx)>,
     ) -> Result<(), Inconsistent> {
         let mut doubtful = Vec::new();
@@ -319,10 +326,12 @@ impl<'a> Resolver<'a> {
         for (role, reason, (view, doubt)) in doubtful {
             let source = self.sources.at(view);
             let doubt = source.doubts.list.at(doubt);
+            let by = &self.state.reasons.reasons().at(reason).rule;
             for grant in held.iter().filter(|grant| grant.role == role) {
                 let GrantKind::Idp(set) = grant.kind else { continue };
-                let mut behind = self.old.reasons.of_set(set)?;
-                if behind.any(|it| doubt.is_behind(source.name, source.directory, it)) {
+                let members = self.old.reasons.numbered_of(set)?;
+                let mut uncertain = members.filter(|(place, _)| !certain.contains(&(role, *place)));
+                if uncertain.any(|(_, it)| doubt.is_behind(by, source.name, source.directory, it)) {
                     out.push((role, reason));
                 }
             }

@@ -190,6 +190,23 @@ pub struct Mapping {
     pub roles: Vec<String>,
 }
 
+impl Mapping {
+    /// What its key in the configuration begins with.
+    const KEY: &str = "mapping[";
+
+    /// Its key in the configuration, `mapping[1]`.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{}{}]", Self::KEY, self.number)
+    }
+
+    /// Whether `rule`, the key of a rule, is one of a mapping: else it is of a role's own names.
+    #[must_use]
+    pub fn is_key(rule: &str) -> bool {
+        rule.starts_with(Self::KEY)
+    }
+}
+
 /// What a mapping names.
 #[derive(Clone, Debug)]
 pub enum MappingRule {

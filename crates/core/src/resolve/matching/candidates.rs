@@ -106,7 +106,7 @@ impl Candidates<'_> {
                 let known = self.roles.find(&name, self.rules.fold);
                 known.ok_or(NoRole::Unknown(name))
             });
-            let rule = format!("mapping[{}]", ready.mapping.number);
+            let rule = ready.mapping.key();
             found.push(Candidate { rule, by, role, doubt });
         }
     }

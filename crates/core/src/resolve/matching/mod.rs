@@ -100,7 +100,7 @@ pub fn unmatched(
 ) {
     for mapping in settings.mappings {
         if !matched.iter().any(|m| m.mappings_used.contains(&mapping.number)) {
-            let key = format!("mapping[{}]", mapping.number);
+            let key = mapping.key();
             let message = format!("{key}, {}, matches nothing in any source", mapping.rule);
             let subject = Subject::Setting(key);
             warnings.insert(Diagnostic::warning(Code::MappingUnmatched, subject, message));
