@@ -498,3 +498,29 @@ fn people_without_anything_that_they_are_in_are_read_and_the_rest_is_in_doubt() 
     let after = merge(Some(&before), snapshot).mirror.directory;
     assert_eq!(held(&after), held(&before));
 }
+
+#[test]
+fn a_group_that_people_are_in_and_nothing_lists_is_not_gone() {
+    let before = merge(None, read(&shop())).mirror.directory;
+    let without = |place: &str, groups: Value| {
+        let mut export = shop();
+        *export.pointer_mut(place).unwrap() = groups;
+        export
+    };
+    for export in [without("/groups", json!([])), without("/groups/0/subGroups", json!([]))] {
+        let snapshot = read(&export);
+        assert!(told(&snapshot, "group path `/Eng/ML` fits no group"), "{:?}", snapshot.warnings());
+        assert!(!snapshot.is_complete(), "{export}");
+        let after = merge(Some(&before), snapshot).mirror.directory;
+        assert!(held(&after).is_superset(&held(&before)), "{export}: {:?}", held(&after));
+    }
+    // Whom the file does not name in it either is in it no more.
+    let mut export = without("/groups", json!([]));
+    for user in export["users"].as_array_mut().unwrap() {
+        user["groups"] = json!([]);
+    }
+    let snapshot = read(&export);
+    assert!(snapshot.is_complete());
+    let after = held(&merge(Some(&before), snapshot).mirror.directory);
+    assert!(!after.iter().any(|it| it.contains("/Eng")), "{after:?}");
+}

@@ -134,7 +134,9 @@ impl<'a> People<'a> {
         self.graph.unlisted(&mut self.builder);
         for ((path, groups), tally) in &self.doubtful {
             if groups.is_empty() {
+                // They are in a group that is not listed: so the list is not whole.
                 let text = format!("group path `{path}` fits no group: {tally} not counted in it");
+                self.odd.doubts.groups.get_or_insert_with(|| text.clone());
                 self.builder.tell(unclear(path, text));
                 continue;
             }
