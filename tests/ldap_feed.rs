@@ -7,6 +7,8 @@ mod support;
 mod changes;
 #[path = "ldap_feed/ds389.rs"]
 mod ds389;
+#[path = "ldap_feed/dynamic.rs"]
+mod dynamic;
 #[path = "ldap_feed/faults.rs"]
 mod faults;
 #[path = "ldap_feed/kit.rs"]

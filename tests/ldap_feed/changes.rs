@@ -13,8 +13,29 @@ pub fn beginning(tree: String) -> String {
     let mut random = fastrand::Rng::with_seed(0);
     let people: String = (0..PEOPLE / 2).map(|n| person(n, &mut random)).collect();
     let sub = format!("dn: ou=a,ou=people,{SUFFIX}\nobjectClass: organizationalUnit\nou: a\n\n");
-    let mark = openldap::person("mark", "");
-    [tree, sub, people, mark, group(0, "p0"), group(1, "p1"), posix(0, "p2")].concat()
+    // Shows everything that URLs test.
+    let mark = openldap::person("mark", "title: mark\nemployeeType: staff\n");
+    // Some groups stay as they are: what they show and by which URLs is known throughout.
+    let by_url = |n: usize| [dynamic(n, n, ""), dynamic(n + URLS.len(), n, "")].concat();
+    let by_url: String = (0..URLS.len()).map(by_url).collect();
+    let [one, other, third] = [group(0, "p0"), group(1, "p1"), posix(0, "p2")];
+    [tree, sub, people, mark, one, other, third, posix(9, "mark"), by_url].concat()
+}
+
+/// By which entries groups may mean: those with a title, all but some, in a place, and groups.
+const URLS: [&str; 4] = [
+    "ou=people,dc=example,dc=org??sub?(title=lead)",
+    "ou=people,dc=example,dc=org??sub?(&(!(title=lead))(employeeType=staff))",
+    "ou=a,ou=people,dc=example,dc=org??one?(objectClass=person)",
+    "dc=example,dc=org??sub?(cn=*1)",
+];
+
+fn dynamic(n: usize, url: usize, rest: &str) -> String {
+    format!(
+        "dn: cn=d{n},ou=groups,{SUFFIX}\nobjectClass: groupOfURLs\n{rest}cn: d{n}\n\
+         memberURL: ldap:///{}\n\n",
+        URLS[url]
+    )
 }
 
 fn person(n: usize, random: &mut fastrand::Rng) -> String {
@@ -60,7 +81,7 @@ pub fn some(random: &mut fastrand::Rng) -> String {
     let rename = |dn: &str, rdn: String| {
         format!("dn: {dn}\nchangetype: modrdn\nnewrdn: {rdn}\ndeleteoldrdn: 1\n\n")
     };
-    match random.u8(0..20) {
+    match random.u8(0..26) {
         0 | 1 => add(person(n, random)),
         2 => delete(&who),
         3 => [delete(&format!("uid=p{n},ou=people,{SUFFIX}")), add(person(n, random))].concat(),
@@ -89,6 +110,12 @@ pub fn some(random: &mut fastrand::Rng) -> String {
         15 | 16 => modify(&its, format!("add: member\nmember: {member}\n")),
         17 => modify(&its, format!("delete: member\nmember: {member}\n")),
         18 => modify(&its, format!("replace: member\nmember: {member}\n")),
+        19 | 20 => {
+            let title = if random.bool() { "lead" } else { "other" };
+            modify(&who, format!("replace: title\ntitle: {title}\n"))
+        }
+        21 => modify(&who, "delete: title\n".to_owned()),
+        22..=24 => of_a_url(&member, random),
         _ => {
             let its = format!("cn=x{},ou=groups,{SUFFIX}", random.u8(0..2));
             match random.u8(0..3) {
@@ -97,6 +124,25 @@ pub fn some(random: &mut fastrand::Rng) -> String {
                 _ => modify(&its, format!("delete: memberUid\nmemberUid: p{m}\n")),
             }
         }
+    }
+}
+
+/// One change of a group that names members by URL.
+fn of_a_url(member: &str, random: &mut fastrand::Rng) -> String {
+    use crate::kit::{add, change, delete, rename};
+    let its = format!("cn=d{},ou=groups,{SUFFIX}", random.usize(0..URLS.len()));
+    let (n, url) = (random.usize(0..URLS.len()), random.usize(0..URLS.len()));
+    match random.u8(0..9) {
+        0 => delete(&its),
+        1 => rename(&its, &format!("cn=d{n}")),
+        2 | 3 => {
+            let url = URLS[url];
+            change(&its, &format!("replace: memberURL\nmemberURL: ldap:///{url}\n"))
+        }
+        4 => change(&its, &format!("add: member\nmember: {member}\n")),
+        5 => change(&its, &format!("delete: member\nmember: {member}\n")),
+        6 => add(&dynamic(n, url, "")),
+        _ => add(&dynamic(n, url, &format!("objectClass: extensibleObject\nmember: {member}\n"))),
     }
 }
 

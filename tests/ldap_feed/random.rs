@@ -5,6 +5,7 @@ use idpsyncd::source::feed::WhyFull;
 use idpsyncd::source::ldap::LdapConfig;
 
 use crate::changes;
+use crate::dynamic::{CLASSES, GROUPS};
 use crate::kit::{Shaken, World, change};
 use crate::support::{ds389, ldap, openldap};
 use crate::{NO_LOG, REFINT, SYNCPROV};
@@ -57,6 +58,7 @@ fn marked(n: u32) -> String {
 
 fn no_drift(seed: u64, rounds: u32, server: &mut impl Shaken, mut config: LdapConfig) {
     config.users.filter = "(&(objectClass=inetOrgPerson)(!(employeeType=external)))".to_owned();
+    config.groups.as_mut().unwrap().filter = GROUPS.to_owned();
     let mut world = World::new(config);
     world.shake(seed, rounds, server);
     let expected =
@@ -67,7 +69,8 @@ fn no_drift(seed: u64, rounds: u32, server: &mut impl Shaken, mut config: LdapCo
 
 fn no_drift_on_openldap(seed: u64, conf: &str) {
     let beginning = changes::beginning(openldap::tree());
-    let Some(mut server) = openldap::OpenLdap::start(&beginning, conf) else { return };
+    let conf = format!("{CLASSES}{conf}");
+    let Some(mut server) = openldap::OpenLdap::start(&beginning, &conf) else { return };
     let config = ldap::reader(&server);
     no_drift(seed, 20, &mut server, config);
 }

@@ -23,7 +23,7 @@
 //! The names are read once, when following begins.
 //!
 //! Not told, so left to the periodic full read: an account that expires by the clock, an account locked by
-//! a role that is computed, members by URL, whoever evaluates it, a change of access rules, members
+//! a role that is computed, members by a URL that only the server evaluates, a change of access rules, members
 //! outside the bases, an entry above the bases that is renamed.
 
 mod ad;
@@ -40,6 +40,7 @@ mod meaning;
 mod memory;
 mod server;
 mod stream;
+mod url_groups;
 mod wire;
 mod witness;
 mod work;
@@ -61,6 +62,7 @@ use self::index::Index;
 use self::meaning::Lists;
 use self::memory::{Memory, Wants};
 use self::server::{Kind, Provider, Server};
+use self::url_groups::UrlGroups;
 use self::wire::Id;
 use self::witness::Witnesses;
 use super::config::{LdapConfig, MembersFrom};
@@ -71,6 +73,7 @@ use super::explain::Fault;
 use super::lists::Classes;
 use super::search::{self, Limits, Search};
 use super::shape::Shape;
+use super::types::Types;
 use super::{LdapSource, known};
 use crate::directory::{Cursor, Interest, dn};
 use crate::model::FollowMode;
@@ -232,19 +235,26 @@ impl Origin {
     /// What tells whether groups show all of their members.
     async fn lists(&self, connection: &Connection) -> Lists {
         let schema = known::object_classes(connection, self.limits()).await;
-        Lists { classes: Classes::default(), schema }
+        Lists { classes: Classes::default(), schema, expanded: HashSet::new() }
     }
 
     /// What a feed must know besides the mirror.
-    async fn memory(&self, connection: &Connection, provider: Provider) -> Result<Memory, Stop> {
+    async fn memory(
+        &self,
+        connection: &Connection,
+        provider: Provider,
+        types: Option<&Types>,
+    ) -> Result<Memory, Stop> {
         let mut ask = Asker { origin: self, ldap: connection.ldap.clone() };
         let uids = ask.some_group_has("memberUid").await?;
         let wants = Wants { uids, gid: self.shape.primary };
         let index = self.names(&mut ask.ldap, wants).await.map_err(Stop::Fault)?;
+        let mut lists = self.lists(connection).await;
         Ok(Memory {
             index,
             wants,
-            lists: self.lists(connection).await,
+            urls: UrlGroups::read(&mut ask, &mut lists, types).await?,
+            lists,
             nowhere: HashSet::new(),
             mending: memory::mending(provider),
             unsettled: HashMap::new(),
@@ -330,7 +340,9 @@ impl Feed for LdapSource {
                 Ok(cookie) => cookie,
                 Err(why) => return Ok(Start::Read(why)),
             };
-            let mut memory = match origin.memory(&connection, server.provider).await {
+            let types = known::attribute_types(&connection, origin.limits()).await;
+            let memory = origin.memory(&connection, server.provider, types.as_ref()).await;
+            let mut memory = match memory {
                 Ok(memory) => memory,
                 Err(Stop::Read(why)) => return Ok(Start::Read(why)),
                 Err(Stop::Not(why)) => return Ok(Start::Not(why)),
@@ -342,10 +354,12 @@ impl Feed for LdapSource {
                 }
             };
             memory.seen = cursor::witnesses_of(&cursor);
-            let types = known::attribute_types(&connection, origin.limits()).await;
             let attributes = std::mem::take(&mut origin.user_attributes);
-            // After the key was made: a cookie outlives a change of the schema.
+            // After the key was made: a cookie outlives a change of the schema, and of the URLs of groups.
             origin.user_attributes = known::asked(attributes, types.as_ref());
+            for attributes in [&mut origin.user_attributes, &mut origin.group_attributes] {
+                memory.urls.add_attributes(attributes);
+            }
             if server.provider == Provider::Ds389 {
                 origin.user_attributes.push(witness::CHANGED.to_owned());
                 origin.group_attributes.push(witness::CHANGED.to_owned());

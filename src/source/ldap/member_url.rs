@@ -22,6 +22,8 @@ pub(super) struct MemberUrl {
     base: String,
     scope: Scope,
     filter: Filter,
+    /// The filter as servers are sent it.
+    text: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,7 +143,25 @@ impl MemberUrl {
                 filter
             }
         };
-        Ok(MemberUrl { base, scope, filter })
+        let text = text.trim();
+        let text = if text.starts_with('(') { text.to_owned() } else { format!("({text})") };
+        Ok(MemberUrl { base, scope, filter, text })
+    }
+
+    /// The filter, in brackets, by which a server finds those that are meant, and perhaps others elsewhere.
+    pub fn test(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether an entry whose DN is `norm` in normal form lies where those lie that are meant.
+    pub fn is_in_scope(&self, norm: &str) -> bool {
+        let parent = || norm.split_once(',').map(|(_, parent)| parent);
+        match self.scope {
+            Scope::Base => norm == self.base,
+            Scope::One => parent() == Some(&self.base),
+            Scope::Subtree => dn::is_under(norm, &self.base),
+            Scope::Below => norm != self.base && dn::is_under(norm, &self.base),
+        }
     }
 
     /// Adds the one names of the attributes that tell who is meant.
@@ -153,14 +173,7 @@ impl MemberUrl {
 
     /// Whether `entry`, whose DN is `norm` in normal form, is meant.
     pub fn is_meant(&self, entry: &Entry, norm: &str) -> bool {
-        let parent = || norm.split_once(',').map(|(_, parent)| parent);
-        let in_scope = match self.scope {
-            Scope::Base => norm == self.base,
-            Scope::One => parent() == Some(&self.base),
-            Scope::Subtree => dn::is_under(norm, &self.base),
-            Scope::Below => norm != self.base && dn::is_under(norm, &self.base),
-        };
-        in_scope && self.filter.matches(entry)
+        self.is_in_scope(norm) && self.filter.matches(entry)
     }
 }
 

@@ -11,10 +11,14 @@ use ldap3::{Ldap, Scope};
 use super::wire::Id;
 use super::witness::CHANGED;
 use super::{EVERYTHING, Origin, Stop};
+use crate::directory::dn;
 use crate::source::ldap::dialect::PrimaryBy;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::explain::Fault;
+use crate::source::ldap::member_url::MemberUrl;
+use crate::source::ldap::presence::presence;
 use crate::source::ldap::primary::{self, Primary};
+use crate::source::ldap::schema;
 use crate::source::ldap::search::{self, End, Search, both};
 
 /// As what an entry is looked for.
@@ -150,6 +154,63 @@ impl Asker<'_> {
         };
         let found = self.run(search).await?;
         Ok(found.into_iter().filter_map(|group| Some((Id::of(&group)?, group.dn))).collect())
+    }
+
+    /// Whether some user shows `attribute` just now.
+    pub async fn some_user_shows(&mut self, attribute: &str) -> Result<bool, Stop> {
+        let Some(search) = self.search_of(Sort::User) else { return Ok(false) };
+        let filter = both(&search.filter, &format!("({attribute}=*)"));
+        let search = Search { filter, attributes: vec![attribute.to_owned()], ..search };
+        let found = self.at_most(20, true, search).await?;
+        Ok(found.iter().any(|entry| entry.names().next().is_some()))
+    }
+
+    /// The groups that name members by URL, with what they show of their members; `stored`: with what is
+    /// stored of that, and nothing that the server puts in.
+    pub async fn groups_by_url(&mut self, stored: bool) -> Result<Vec<Entry>, Stop> {
+        let Some(search) = self.search_of(Sort::Group) else { return Ok(Vec::new()) };
+        let attributes = IDS.into_iter().chain(schema::MEMBERS);
+        let search = Search {
+            filter: both(&search.filter, "(memberURL=*)"),
+            attributes: attributes.chain(["objectClass", "memberURL"]).map(str::to_owned).collect(),
+            page_size: self.origin.config.page_size,
+            as_stored: stored,
+            ..search
+        };
+        self.run(search).await
+    }
+
+    /// The ids of the users, or of the groups, that `url` means.
+    pub async fn meant(&mut self, url: &MemberUrl, sort: Sort) -> Result<Vec<Id>, Stop> {
+        let Some(search) = self.search_of(sort) else { return Ok(Vec::new()) };
+        // Not below the URL's own base: where that is hidden a server may say that nobody is there.
+        let search = Search {
+            filter: both(&search.filter, url.test()),
+            attributes: IDS.map(str::to_owned).to_vec(),
+            page_size: self.origin.config.page_size,
+            ..search
+        };
+        let found = self.run(search).await?;
+        let is_meant = |entry: &&Entry| {
+            dn::normalized(&entry.dn).is_ok_and(|norm| {
+                let is_there = presence(entry, &norm).is_there();
+                is_there && !self.origin.shape.dialect.is_set_aside(&norm) && url.is_in_scope(&norm)
+            })
+        };
+        Ok(found.iter().filter(is_meant).filter_map(Id::of).collect())
+    }
+
+    /// Whether the group of this name passes `test`; nothing where none has that name any more.
+    pub async fn group_passes(&mut self, dn: &str, test: &str) -> Result<Option<bool>, Stop> {
+        let Some(search) = self.search_of(Sort::Group) else { return Ok(None) };
+        let search = Search {
+            base: dn.to_owned(),
+            scope: Scope::Base,
+            filter: both(&search.filter, test),
+            attributes: vec!["1.1".to_owned()],
+            ..search
+        };
+        Ok(self.at_a_name(search).await?.map(|found| !found.is_empty()))
     }
 
     /// Whether some group has `attribute`.

@@ -23,6 +23,9 @@ struct Group {
     rid: Rid,
     /// All that are directly in it.
     people: Option<BTreeSet<String>>,
+    /// Who has come to be in it, or has left it, where that is not told whole.
+    joined: BTreeSet<String>,
+    left: BTreeSet<String>,
     /// The groups that it is, or no longer is, directly in.
     above: BTreeSet<String>,
     no_longer_above: BTreeSet<String>,
@@ -57,6 +60,8 @@ pub(super) struct Draft<'v> {
     gone_groups: BTreeSet<String>,
     /// Some of those whom the mirror has.
     there: BTreeSet<String>,
+    /// Groups of which something was told that is in them.
+    led_to: BTreeSet<String>,
 }
 
 /// The foreign security principal of this SID.
@@ -80,6 +85,7 @@ impl<'v> Draft<'v> {
             gone_people: BTreeSet::new(),
             gone_groups: BTreeSet::new(),
             there: BTreeSet::new(),
+            led_to: BTreeSet::new(),
         }
     }
 
@@ -162,8 +168,10 @@ impl<'v> Draft<'v> {
         people: BTreeSet<String>,
         inner: Option<BTreeSet<String>>,
     ) -> Result<(), Stop> {
-        let before = self.groups.entry(key.to_owned()).or_default().people.replace(people);
-        if before.is_some() {
+        let told = self.groups.entry(key.to_owned()).or_default();
+        (told.joined, told.left) = (BTreeSet::new(), BTreeSet::new());
+        told.people = Some(people);
+        if !self.led_to.insert(key.to_owned()) {
             for group in self.groups.values_mut() {
                 group.above.remove(key);
                 group.no_longer_above.remove(key);
@@ -180,6 +188,26 @@ impl<'v> Draft<'v> {
             self.groups.entry(child).or_default().above.insert(key.to_owned());
         }
         Ok(())
+    }
+
+    /// Whether somebody is directly in a group. Where its list is told whole, that counts.
+    pub fn member(&mut self, key: &str, ext: &str, is_in: bool) {
+        let Group { joined, left, .. } = self.groups.entry(key.to_owned()).or_default();
+        let (to, from) = if is_in { (joined, left) } else { (left, joined) };
+        from.remove(ext);
+        to.insert(ext.to_owned());
+    }
+
+    /// Whether a group is directly in the group `key`. Where the list of that is told whole, it counts.
+    pub fn inner(&mut self, child: &str, key: &str, is_in: bool) {
+        self.led_to.insert(key.to_owned());
+        let child = self.groups.entry(child.to_owned()).or_default();
+        let (to, from) = match is_in {
+            true => (&mut child.above, &mut child.no_longer_above),
+            false => (&mut child.no_longer_above, &mut child.above),
+        };
+        from.remove(key);
+        to.insert(key.to_owned());
     }
 
     /// All of other domains that are directly in a group.
@@ -235,8 +263,7 @@ impl<'v> Draft<'v> {
 
     /// Whether nothing has changed.
     pub fn is_empty(&self) -> bool {
-        let Draft { view: _, people, groups, principals, gone_people, gone_groups, there: _ } =
-            self;
+        let Draft { people, groups, principals, gone_people, gone_groups, .. } = self;
         let nothing = people.is_empty() && groups.is_empty() && principals.is_empty();
         nothing && gone_people.is_empty() && gone_groups.is_empty()
     }
@@ -291,6 +318,17 @@ impl<'v> Draft<'v> {
         Ok(Some(told))
     }
 
+    /// Those of these people whom the mirror will have.
+    fn those_there(&self, exts: &BTreeSet<String>) -> Result<Vec<String>, Stop> {
+        let mut there = Vec::with_capacity(exts.len());
+        for ext in exts {
+            if self.has_person(ext)? {
+                there.push(ext.clone());
+            }
+        }
+        Ok(there)
+    }
+
     fn reference(&self, key: &str, group: &Group) -> Result<RefDelta, Stop> {
         let mut told = RefDelta::new(group_id(key));
         let is_new = !self.view.has_ref(&told.id)?;
@@ -299,13 +337,11 @@ impl<'v> Draft<'v> {
         }
         told.rid = group.rid;
         if let Some(people) = &group.people {
-            let mut whole = Vec::with_capacity(people.len());
-            for ext in people {
-                if self.has_person(ext)? {
-                    whole.push(ext.clone());
-                }
-            }
-            told.members = ListChange::Whole(whole);
+            told.members = ListChange::Whole(self.those_there(people)?);
+        } else if !group.joined.is_empty() || !group.left.is_empty() {
+            let (added, removed) =
+                (self.those_there(&group.joined)?, self.those_there(&group.left)?);
+            told.members = ListChange::Changed { added, removed };
         }
         let mut above = Vec::new();
         for up in &group.above {

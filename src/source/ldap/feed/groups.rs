@@ -115,6 +115,7 @@ impl Work<'_, '_> {
                 Found::Entry(_) | Found::LeftOut => {}
             }
         }
+        self.memory.urls.remove(id);
         if had { self.draft.group_gone(&key) } else { Ok(()) }
     }
 
@@ -143,7 +144,10 @@ impl Work<'_, '_> {
             true => primary::group(entry, PrimaryBy::GidNumber),
             false => Primary::No,
         };
-        let shows_all = self.memory.lists.shows_all(&mut self.ask, entry).await?;
+        self.group_by_url(id, (entry, norm), &key).await?;
+        let meant = self.meant(id, entry).await?;
+        let lists = &mut self.memory.lists;
+        let shows_all = lists.shows_all(&mut self.ask, entry, meant.evaluated).await?;
         if !shows_all || primary == Primary::Hidden {
             if is_new {
                 let dn = entry.dn.escape_debug();
@@ -157,12 +161,14 @@ impl Work<'_, '_> {
             .into_iter()
             .map(|(norm, text)| Named { now: self.memory.index.at(&norm), norm, text })
             .collect();
-        let listed = named.iter().filter_map(|it| it.now);
+        let listed = named.iter().filter_map(|it| it.now).chain(meant.ids.iter().copied());
         self.draft.recall(&key, &listed.map(|id| self.ext(id)).collect())?;
         let mut members = Members::default();
         self.listed(&key, (entry, named), &mut members, unmended).await?;
         self.by_user_name(entry, &mut members).await?;
-        for id in held {
+        // Of whom a URL means names tell nothing.
+        let held = held.iter().filter(|_| !meant.alone);
+        for id in held.chain(&meant.ids) {
             self.count(*id, &mut members)?;
         }
         if let Primary::Of(number) = &primary

@@ -65,12 +65,21 @@ pub(super) struct Lists {
     pub classes: Classes,
     /// The server's object classes.
     pub schema: Schema,
+    /// Classes of groups for which the server puts members in the place of a URL.
+    pub expanded: HashSet<u32>,
 }
 
 impl Lists {
-    /// Whether what a group's entry shows is all of its members, as a full read judges it.
-    pub async fn shows_all(&mut self, ask: &mut Asker<'_>, entry: &Entry) -> Result<bool, Stop> {
-        let shown = self.classes.shown(entry);
+    /// Whether what a group's entry shows is all of its members, as a full read judges it. `evaluated`: it
+    /// is known whom its URLs mean.
+    pub async fn shows_all(
+        &mut self,
+        ask: &mut Asker<'_>,
+        entry: &Entry,
+        evaluated: bool,
+    ) -> Result<bool, Stop> {
+        let mut shown = self.classes.shown(entry);
+        shown.evaluated = evaluated;
         match self.doubt(shown, &[]) {
             None => Ok(true),
             // Some other group that shows members tells that they can be seen.
@@ -88,7 +97,6 @@ impl Lists {
 
     fn doubt(&self, shown: Shown, others: &[Shown]) -> Option<Doubt> {
         let all = others.iter().copied().chain([shown]);
-        let none = HashSet::new();
-        Judge::new(all, &self.classes, &self.schema, &none, false).doubt(shown)
+        Judge::new(all, &self.classes, &self.schema, &self.expanded, false).doubt(shown)
     }
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::index::{Index, Slot};
 use super::meaning::Lists;
 use super::server::Provider;
+use super::url_groups::UrlGroups;
 use super::wire::Id;
 use super::witness::Witnesses;
 use crate::directory::value;
@@ -32,6 +33,8 @@ pub(super) struct Memory {
     pub mending: Duration,
     /// Who is new or has another name, and whose groups may not say so yet.
     pub unsettled: HashMap<Id, Unsettled>,
+    /// Groups that name members by URL.
+    pub urls: UrlGroups,
     /// What was told last, where it may be that this is undone without a word.
     pub seen: Witnesses,
     /// It was undone when it was looked at last, without a word so far.

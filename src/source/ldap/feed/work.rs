@@ -14,7 +14,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use ldap3::ldap_escape;
 use tokio::time::Instant;
 
 use super::ask::{Asker, Found, Sort};
@@ -26,13 +25,12 @@ use super::memory::{Memory, Unsettled};
 use super::server::Provider;
 use super::stream::Stream;
 use super::wire::Id;
-use super::{Origin, Stop};
+use super::{Origin, Stop, url_groups};
 use crate::directory::{Kind, dn};
 use crate::source::feed::{MirrorView, WhyFull};
 use crate::source::ldap::assemble::Assembler;
 use crate::source::ldap::entry::Entry;
 use crate::source::ldap::explain::Fault;
-use crate::source::ldap::lookup::in_any_case;
 use crate::source::ldap::presence::presence;
 use crate::source::ldap::primary::{self, Primary};
 use crate::source::ldap::shape::Shape;
@@ -76,6 +74,10 @@ pub(super) struct Work<'a, 'v> {
     pub(super) told: BTreeSet<Id>,
     /// Former names of those who are due now.
     pub(super) before: HashMap<String, (Id, Unsettled)>,
+    /// Groups that are read since a URL means somebody else: once each.
+    pub(super) by_url: BTreeSet<Id>,
+    /// Whether some user shows an attribute.
+    pub(super) shown: BTreeMap<String, bool>,
     /// What was told came in a refresh, whose changes may be older than the names in memory.
     refresh: bool,
 }
@@ -105,6 +107,8 @@ impl<'a, 'v> Work<'a, 'v> {
             new_groups: BTreeSet::new(),
             told: BTreeSet::new(),
             before: HashMap::new(),
+            by_url: BTreeSet::new(),
+            shown: BTreeMap::new(),
             refresh: false,
         }
     }
@@ -209,20 +213,16 @@ impl<'a, 'v> Work<'a, 'v> {
             if !(is_person || self.shape.nested && self.draft.has_group(&key)?) {
                 continue;
             }
-            let name = ldap_escape(&*slot.dn);
-            let mut test = format!("(member={name})(uniqueMember={name})");
-            let had = if is_person {
-                slot.uids.lines().for_each(|uid| test.push_str(&in_any_case("memberUid", uid)));
-                if let Some(gid) = slot.gid {
-                    test.push_str(&format!("(&(objectClass=posixGroup)(gidNumber={gid}))"));
-                }
-                self.view.within(&ext)?
-            } else {
-                self.view.leads_to(&group_id(&key))?
+            let had = match is_person {
+                true => self.view.within(&ext)?,
+                false => self.view.leads_to(&group_id(&key))?,
             };
-            self.groups.extend(self.ask.groups_that(&format!("(|{test})")).await?);
+            self.groups.extend(self.ask.groups_that(&url_groups::lists(&slot, is_person)).await?);
             let had = had.iter().filter(|it| it.kind == Kind::Group);
-            for group in had.filter_map(|it| Id::parse(&it.key)) {
+            let had = had.filter_map(|it| Id::parse(&it.key));
+            let again = self.memory.urls.due(id);
+            let had: BTreeSet<Id> = had.filter(|it| !self.memory.urls.is_alone(*it)).collect();
+            for group in had.into_iter().chain(again) {
                 if let Some(slot) = self.memory.index.get(group) {
                     self.groups.entry(group).or_insert_with(|| slot.dn.to_string());
                 }
@@ -285,6 +285,7 @@ impl<'a, 'v> Work<'a, 'v> {
             self.memory.seen.gone(id);
         }
         self.any_uid |= self.refresh && self.memory.wants.uids;
+        self.memory.urls.remove(id);
         let slot = self.memory.index.remove(id);
         self.uids.extend(slot.iter().flat_map(|slot| slot.uids.lines()).map(str::to_owned));
         self.memory.unsettled.remove(&id);
@@ -337,7 +338,7 @@ impl<'a, 'v> Work<'a, 'v> {
             match self.ask.told(told.id, &told.dn, Sort::User, had).await? {
                 Found::Entry(entry) if self.is_there(&entry, &told.norm) => {
                     self.note(told.id, &entry);
-                    return self.person(told, &entry);
+                    return self.person(told, &entry).await;
                 }
                 Found::Unclear => return Ok(()),
                 Found::Entry(_) | Found::LeftOut => {}
@@ -356,7 +357,7 @@ impl<'a, 'v> Work<'a, 'v> {
     }
 
     /// A person as it is now.
-    fn person(&mut self, told: &Told, entry: &Entry) -> Result<(), Stop> {
+    async fn person(&mut self, told: &Told, entry: &Entry) -> Result<(), Stop> {
         // Hidden cannot be told from absent: without an id it is not known who that is.
         let Some(ext) = self.shape.dialect.person_id(entry) else { return Ok(()) };
         if ext != told.ext && self.view.has_person(&told.ext)? {
@@ -386,6 +387,7 @@ impl<'a, 'v> Work<'a, 'v> {
         let (old, new): (BTreeSet<&str>, BTreeSet<&str>) =
             (old.lines().collect(), uids.lines().collect());
         self.uids.extend(old.symmetric_difference(&new).map(|uid| (*uid).to_owned()));
+        self.person_by_url(told.id, (entry, &told.norm), &ext).await?;
         let within = meaning::attributes(&self.shape, entry, self.view)?;
         self.draft.person(meaning::person(&self.meaning, entry, ext, within));
         Ok(())

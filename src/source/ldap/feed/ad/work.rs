@@ -305,7 +305,7 @@ impl<'a, 'v> Work<'a, 'v> {
             true => primary::group(entry, self.shape.dialect.primary),
             false => Primary::No,
         };
-        let shows_all = self.known.lists.shows_all(&mut self.ask, entry).await?;
+        let shows_all = self.known.lists.shows_all(&mut self.ask, entry, false).await?;
         if !shows_all || primary == Primary::Hidden {
             if is_new {
                 let dn = entry.dn.escape_debug();
