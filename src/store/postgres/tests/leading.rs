@@ -1,6 +1,8 @@
 //! Who leads, when sessions end and processes freeze.
 
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 
 use super::{another, cut, people, store, texts};
 use crate::store::conformance::commit;
@@ -26,6 +28,27 @@ fn leads(store: &PostgresStore, pid: u32) -> Arc<dyn Lead> {
     }
 }
 
+/// Shows that whoever leads lives, as a daemon's thread does, until it is dropped: the machine may be busy.
+struct Alive(Option<(Sender<()>, JoinHandle<()>)>);
+
+fn alive(lead: &Arc<dyn Lead>) -> Alive {
+    let (stop, stopped) = channel();
+    let lead = Arc::clone(lead);
+    let beats = move || {
+        while lead.beat().is_ok() && stopped.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {}
+    };
+    Alive(Some((stop, std::thread::spawn(beats))))
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if let Some((stop, beats)) = self.0.take() {
+            drop(stop);
+            beats.join().unwrap();
+        }
+    }
+}
+
 #[test]
 fn whoever_shows_no_life_loses_the_lead_and_is_told() {
     let Some(store) = store() else { return };
@@ -35,6 +58,7 @@ fn whoever_shows_no_life_loses_the_lead_and_is_told() {
     assert_eq!(other.leader().unwrap(), StoreLeader::Seen(daemon(1)));
     // Nobody does anything to it: the server finds out by itself.
     let second = leads(&other, 2);
+    let _alive = alive(&second);
     assert_eq!(store.leader().unwrap(), StoreLeader::Seen(daemon(2)));
     assert_eq!(first.beat().unwrap_err().kind, StoreErrorKind::Busy);
     match first.lock("a late run", at(1)).unwrap_err() {
@@ -68,6 +92,7 @@ fn whoever_knows_that_it_leads_no_more_writes_nothing_though_nobody_has_led_sinc
     assert!(late.unwrap_err().to_string().contains("leads no more"));
     // It may lead again at once, but no run of it is taken for one of before.
     let again = leads(&store, 1);
+    let _alive = alive(&again);
     assert!(matches!(again.lock("another run", at(2)), Err(LockError::Held { .. })));
     drop(run);
     drop(again.lock("another run", at(3)).unwrap());
@@ -79,6 +104,7 @@ fn a_leader_begins_a_term_anew_only_where_somebody_else_has_run_meanwhile() {
     let Some(store) = store() else { return };
     store.prepare().unwrap();
     let lead = leads(&store, 1);
+    let _alive = alive(&lead);
     let term = || texts(&store, "SELECT CAST(term AS text) FROM meta").remove(0);
     let run = |what: &str| drop(lead.lock(what, at(0)).unwrap());
     run("the first run");
@@ -109,6 +135,8 @@ fn what_a_newcomer_writes_beside_a_run_is_waited_for_and_not_ended() {
                      WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE meta SET term%'";
         while texts(&store, waits) == ["0"] {
             assert!(!waiting.is_finished(), "it has not waited");
+            // It works: one that asks nothing for two seconds is taken for frozen.
+            newcomer.reader().meta().unwrap();
         }
         let more = plan(&World::default(), &people(1), at(1));
         let commit = newcomer.commit(&Commit {
@@ -136,6 +164,7 @@ fn what_a_frozen_leader_holds_open_keeps_the_next_one_from_nothing() {
 
     let other = another(&store);
     let second = leads(&other, 2);
+    let _alive = alive(&second);
     let its_run = second.lock("the next run", at(1)).unwrap();
     commit(&other, &plan(&people(1), &people(2), at(1)));
     drop(its_run);
