@@ -358,6 +358,57 @@ fn a_leader_that_is_frozen_in_mid_apply_and_wakes_after_another_has_led_writes_n
 }
 
 #[test]
+fn a_follower_by_whose_configuration_the_store_does_not_stand_says_so() {
+    let Some(company) = Company::new(&["ann"]) else { return };
+    let (one, other) = (company.machine(EVERY_SECOND), company.machine(EVERY_SECOND));
+    let same = |machine: &Machine| {
+        let told = machine.home.ok(&["status", "--output", "json"], 0);
+        serde_json::from_str::<Value>(&told).unwrap()["same_configuration"].clone()
+    };
+    let text =
+        |machine: &Machine| std::fs::read_to_string(machine.home.path("idpsyncd.toml")).unwrap();
+    // What no plan depends on may be otherwise: the gateway's port is.
+    let leader = one.leading();
+    let mut follower = other.following();
+    other.until_answered(&mut follower, "ann", 200);
+    let told = "the store stands by another configuration than this daemon's";
+    assert_eq!((same(&one), same(&other)), (true.into(), true.into()));
+    assert!(!other.home.ok(&["status"], 0).contains("Config"));
+    assert!(!follower.log().contains(told), "{}", follower.log());
+
+    // One daemon is given another role, and the other one not.
+    let role = "[roles.more]\n[[roles.more.policies]]\nactions = [\"pool:List\"]\n";
+    one.home.configure(&format!("{}{role}", text(&one)));
+    leader.signal("HUP");
+    follower.until_logged(told);
+    assert_eq!((same(&one), same(&other)), (true.into(), false.into()));
+    let shown = other.home.ok(&["status"], 0);
+    assert!(shown.contains("another than the store stands by"), "{shown}");
+
+    // The leader's is put in place there as well: nothing is to be said, then or when it leads.
+    other.home.configure(&format!("{}{role}", text(&other)));
+    follower.signal("HUP");
+    follower.until_logged("the configuration is in force");
+    assert_eq!(same(&other), true);
+    leader.stop();
+    follower.until_logged("this daemon leads");
+    assert_eq!(follower.log().matches(told).count(), 1, "{}", follower.log());
+    let anew = "its configuration is another than the one by which the store stands";
+    assert!(!follower.log().contains(anew), "{}", follower.log());
+    follower.stop();
+
+    // Whoever leads by another one says so before its first run.
+    one.home.configure(&text(&one).replace(
+        "workflow:Read\"]\n            resources",
+        "workflow:*\"]\n            resources",
+    ));
+    let mut leader = one.leading();
+    leader.until_logged(anew);
+    leader.until("it stands by that", || (same(&one) == true).then_some(()));
+    assert_eq!(same(&other), false);
+}
+
+#[test]
 fn a_stranger_who_comes_to_a_follower_is_looked_up_there() {
     let Some(company) = Company::new(&["ann"]) else { return };
     let (one, other) = (company.machine(NEVER), company.machine(NEVER));

@@ -13,6 +13,7 @@ use crate::directory::local::NAME as LOCAL;
 use crate::model::{FollowMode, Followed, Time, rfc3339};
 use crate::plan::HeldHead;
 use crate::store::{Meta, SourceStatus, StoreLeader};
+use crate::sync;
 
 /// What there is to tell.
 struct StatusView<'a> {
@@ -22,6 +23,8 @@ struct StatusView<'a> {
     held: Option<HeldHead>,
     /// Which daemon leads.
     leader: StoreLeader,
+    /// Whether the store stands by this configuration, as [`sync::stands_by`] has it.
+    same: Option<bool>,
     /// How many access tokens there are, and how many of them are expired.
     tokens: (u64, u64),
     /// How many sessions are known to have ended before their tokens.
@@ -61,6 +64,7 @@ pub(super) fn run(at: Context<'_>, output: Output) -> Result<u8, Failure> {
         meta,
         held,
         leader,
+        same: reader.as_deref().and_then(|reader| sync::stands_by(config, reader).ok()).flatten(),
         tokens,
         ended,
         sources: sources(config, &stored),
@@ -110,6 +114,7 @@ impl StatusView<'_> {
                 }),
                 StoreLeader::Nobody | StoreLeader::Unseen => Value::Null,
             },
+            "same_configuration": self.same,
             "tokens": tokens,
             "tokens_expired": expired,
             "ended_sessions": self.ended,
@@ -171,6 +176,11 @@ impl StatusView<'_> {
             StoreLeader::Seen(leader) => leader.to_string(),
         };
         facts.row(["Leader", &leader]);
+        if self.same == Some(false) {
+            let other =
+                "another than the store stands by: the next run by it plans for everybody anew";
+            facts.row(["Config", other]);
+        }
         facts.row(["Next run", &self.next.map_or_else(|| "none".to_owned(), rfc3339)]);
         let waiting = self.held.as_ref().map_or_else(
             || "nothing".to_owned(),

@@ -23,6 +23,7 @@ use super::Daemon;
 use super::report::{LogKind, LogTopic};
 use super::schedule::Scheduler;
 use crate::store::{BEAT, Lead, LeadError, Leader, Store, StoreError, StoreErrorKind};
+use crate::sync;
 
 /// How often whoever follows tries to lead, and how much later at most, so that not all try at once.
 const TRY: Duration = Duration::from_secs(1);
@@ -220,6 +221,11 @@ impl Daemon {
             Word::Leads(lead) => {
                 tracing::info!("this daemon leads: it reads the sources");
                 self.told.clear(&LogTopic::Lead);
+                if self.compare() == Some(false) {
+                    tracing::info!(
+                        "its configuration is another than the one by which the store stands: everybody is planned for anew"
+                    );
+                }
                 self.step_up(lead);
             }
             Word::Follows(by) => {
@@ -231,6 +237,7 @@ impl Daemon {
                     None => tracing::info!("another daemon leads, this one follows"),
                 }
                 self.status.leads = WhoLeads::Another(by);
+                (self.compared, self.looked) = (None, None);
             }
             Word::Over(why) => {
                 tracing::warn!("{why}; it writes nothing more and follows");
@@ -248,6 +255,32 @@ impl Daemon {
                 self.elect();
             }
         }
+    }
+
+    /// Whether the store stands by this daemon's configuration; `None`: that cannot be told. Told while another
+    /// one leads, once: whatever depends on it would change with the lead.
+    pub(super) fn compare(&mut self) -> Option<bool> {
+        let store = &**self.store.store();
+        let same = tokio::task::block_in_place(|| match store.reader()? {
+            Some(reader) => sync::stands_by(&self.config, &*reader),
+            None => Ok(None),
+        });
+        let same = same.unwrap_or_else(|error| {
+            tracing::debug!(%error, "by which configuration the store stands cannot be told");
+            None
+        });
+        let follows = matches!(self.status.leads, WhoLeads::Another(_));
+        match same {
+            Some(true) => drop(self.told.clear(&LogTopic::Configuration)),
+            Some(false) if follows && self.told.news(LogTopic::Configuration, LogKind::Another) => {
+                tracing::warn!(
+                    "the store stands by another configuration than this daemon's: give all daemons on it the same, \
+                     or everybody is planned for anew when this one leads"
+                );
+            }
+            Some(false) | None => {}
+        }
+        same
     }
 
     /// It leads: what sources have told meanwhile is read at once.

@@ -57,7 +57,7 @@ use attempt::{Attempt, End};
 use drift::Suspects;
 use follow::{Event, Followers, Shared};
 use kept_feeds::KeptFeeds;
-use leading::{Election, elected};
+use leading::{Election, WhoLeads, elected};
 use schedule::{Scheduler, Why};
 use sessions::SessionFollowers;
 use status::{DaemonStatus, Running};
@@ -183,6 +183,9 @@ struct Daemon {
     ready: bool,
     /// When the store was looked at last.
     looked: Option<Instant>,
+    /// The store's version of which it is known whether this configuration would have made it, while another
+    /// daemon leads.
+    compared: Option<i64>,
     /// What answers gateways, where it is configured.
     gateway: Option<Gateway>,
 }
@@ -210,6 +213,7 @@ impl Daemon {
             told: LogDedup::default(),
             ready: false,
             looked: None,
+            compared: None,
             gateway: None,
         }
     }
@@ -255,6 +259,10 @@ impl Daemon {
             gateway.metrics().held(seen.held.as_ref().map_or(0, |held| held.changes));
         }
         self.status.held = seen.held.map(|held| held.id);
+        if matches!(self.status.leads, WhoLeads::Another(_)) && self.compared != Some(seen.version)
+        {
+            self.compared = self.compare().map(|_| seen.version);
+        }
         if first {
             self.ready = true;
             tracing::info!(generation = seen.generation, "the store is loaded");

@@ -66,6 +66,7 @@ impl Daemon {
                     self.elect();
                 }
                 self.again = None;
+                self.compared = None;
                 self.wanted.clear();
                 if let Some(gateway) = &self.gateway {
                     gateway.metrics().leads(self.leads());

@@ -28,6 +28,8 @@ pub enum LogTopic {
     Store,
     /// Which daemon leads.
     Lead,
+    /// By whose configuration the store stands.
+    Configuration,
     /// Runs that came to nothing.
     Run,
     /// Removals that are held.
@@ -53,6 +55,8 @@ pub enum LogKind {
     Partial(Vec<&'static str>),
     /// This plan is held.
     Held(String),
+    /// It is another one than this daemon's.
+    Another,
 }
 
 /// What was said and still holds, by topic.

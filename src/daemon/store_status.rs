@@ -20,6 +20,8 @@ pub struct StoreStatus {
     pub next_due: Option<Time>,
     /// What waits for a person.
     pub held: Option<HeldHead>,
+    /// As [`crate::store::Meta::version`].
+    pub version: i64,
 }
 
 /// Looks at the store. `None`: there is none yet.
@@ -49,7 +51,8 @@ pub fn load(store: &dyn Store) -> Result<Option<StoreStatus>, StoreError> {
 fn look(reader: &dyn Reader) -> Result<StoreStatus, StoreError> {
     let meta = reader.meta()?;
     let held = reader.held_head()?;
-    Ok(StoreStatus { generation: meta.generation, next_due: meta.next_due, held })
+    let (generation, version) = (meta.generation, meta.version);
+    Ok(StoreStatus { generation, next_due: meta.next_due, held, version })
 }
 
 /// Makes or migrates the store, so that what is wrong with it shows before anybody is asked

@@ -20,6 +20,7 @@ pub mod provision;
 mod shared_lock;
 mod slice;
 mod source_state;
+mod standing;
 mod stored_view;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use manual_error::ManualError;
 pub use outcome::{Outcome, RunError, RunErrorKind, SourceOutcome, SourceResult};
 pub use phase::{OnPhase, Phase};
 pub use shared_lock::{HeldLock, SharedLock};
+pub use standing::stands_by;
 pub use stored_view::StoredView;
 
 /// What to do in a run.

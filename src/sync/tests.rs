@@ -27,6 +27,7 @@ mod older;
 mod organizations;
 mod races;
 mod random_feeds;
+mod standing;
 mod window;
 
 const GROUPS: [&str; 6] = ["Eng", "ML", "Ops", "Eng", "osmo-blue", "osmo-red"];
