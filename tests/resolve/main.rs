@@ -19,6 +19,7 @@ use idpsyncd::plan::effective::Effective;
 use idpsyncd::plan::{self, ByHand, Plan, view};
 use idpsyncd::resolve::{MappingRule, View, resolve};
 
+mod attributes;
 mod domains;
 mod naming;
 mod organizations;

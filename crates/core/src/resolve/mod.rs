@@ -162,6 +162,10 @@ fn resolve_of(
     for ((name, directory), found) in directories.iter().zip(matched.iter_mut()) {
         let Some(closure) = closures.next() else { break };
         unknown_roles.extend(closure.unknown.iter().copied());
+        // A part has what concerns some people, and nothing of what nobody there has.
+        if extent == Extent::Whole {
+            unknown_roles.append(&mut found.unasked);
+        }
         let doubts = std::mem::take(&mut found.doubts);
         sources.push(people::SourceView { name, directory, closure, doubts })?;
     }

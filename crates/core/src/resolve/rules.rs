@@ -150,6 +150,11 @@ impl<'a> Rules<'a> {
         self.source.name
     }
 
+    /// Whether its people are added by hand: nothing else is to be known of them.
+    pub(super) fn is_by_hand(&self) -> bool {
+        self.source.by_hand
+    }
+
     /// Whether the source's `grants` let it give `role`.
     pub(super) fn may_give(&self, role: &str) -> bool {
         self.source.grants.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.is_match(role)))

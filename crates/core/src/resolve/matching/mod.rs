@@ -10,13 +10,13 @@ mod refusals;
 
 use std::collections::BTreeSet;
 
-use crate::directory::{Directory, RefIdx};
+use crate::directory::{Directory, Kind, RefIdx};
 use crate::model::{Diagnostic, DiagnosticCode as Code, IndexVec, Mode, RoleIdx, Subject, TooMany};
 
 use super::doubt::{DoubtIdx, Doubts};
 use super::roles::Roles;
-use super::rules::{Rules, Thing, folded};
-use super::settings::Settings;
+use super::rules::{Ready, Rules, Thing, folded};
+use super::settings::{MappingRule, Settings};
 
 use candidates::Candidates;
 use explanation::explain;
@@ -47,6 +47,8 @@ pub struct SourceMatches {
     pub mappings_used: BTreeSet<usize>,
     /// External names of declared roles that matched something.
     pub names_used: BTreeSet<String>,
+    /// Roles that mappings give by a value of an attribute for which nobody has asked the source yet.
+    pub unasked: BTreeSet<RoleIdx>,
 }
 
 /// Lays the rules over a source's refs.
@@ -89,7 +91,33 @@ pub fn matches(
     for doubt in told.iter().map(|doubt| doubts.list.at(*doubt)) {
         warnings.insert(doubt.diagnostic(rules.source()));
     }
+    unasked(rules, directory, roles, &mut matched);
     Ok(SourceMatches { gives, doubts, ..matched })
+}
+
+/// Notes the mappings by a value of an attribute of which `directory` knows nothing. Whoever reads a
+/// source has something to say of each value that a rule names, be it that nobody has it; so the
+/// source was read before there was such a rule, and who has the value is unknown.
+fn unasked(rules: &Rules<'_>, directory: &Directory, roles: &Roles, matched: &mut SourceMatches) {
+    if rules.is_by_hand() {
+        return;
+    }
+    let attributes = directory.refs.iter().filter(|row| row.kind == Kind::Attribute);
+    let known: BTreeSet<&str> = attributes.map(|row| directory.text(row.identity)).collect();
+    for Ready { mapping, .. } in &rules.mappings {
+        let MappingRule::Attribute { name, value } = &mapping.rule else { continue };
+        if known.contains(format!("{name}={value}").as_str()) {
+            continue;
+        }
+        matched.mappings_used.insert(mapping.number);
+        let targets = mapping.roles.iter().filter_map(|name| roles.find(name, rules.fold));
+        let may_give = |role: &RoleIdx| {
+            !roles.is_protected(*role)
+                && !roles.is_everyone(*role)
+                && rules.may_give(roles.name(*role))
+        };
+        matched.unasked.extend(targets.filter(may_give));
+    }
 }
 
 /// Rules that matched nothing in any source that was looked at, as warnings.
