@@ -110,6 +110,15 @@ pub fn resolve_part(
     resolve_of(settings, views, old, Extent::Part, now)
 }
 
+/// Says that something that may give the role `name` was never read in full.
+fn unread(name: &str) -> Diagnostic {
+    let message = format!(
+        "role `{name}`: a group or role that may give it was never read in full; whoever may hold it \
+         through that keeps it meanwhile"
+    );
+    Diagnostic::warning(Code::RoleUnread, Subject::Role(name.to_owned()), message)
+}
+
 /// How much of the sources views hold.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
@@ -173,15 +182,7 @@ fn resolve_of(
         for ((view, source), found) in sources.numbered().zip(&matched) {
             current.add(source, found, |place| principals.is_open((view, place)));
         }
-        for role in unknown_roles.iter().map(|role| roles.defs.at(*role)) {
-            let message = format!(
-                "role `{}`: a group or role that may give it was never read in full; whoever may \
-                 hold it through that keeps it meanwhile",
-                role.name
-            );
-            let subject = Subject::Role(role.name.clone());
-            warnings.insert(Diagnostic::warning(Code::RoleUnread, subject, message));
-        }
+        warnings.extend(unknown_roles.iter().map(|role| unread(&roles.defs.at(*role).name)));
     }
     // Nor is what a rule names missing where nobody knows whether it is there.
     if !unseen && !gaps.organizations() {
