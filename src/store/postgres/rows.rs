@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 use tokio::task::JoinHandle;
 use tokio_postgres::{CopyInSink, Error};
 
-use super::session::{Bound, PgStatement, Session, SessionError, runtime};
+use super::session::{Bound, Session, SessionError, runtime};
 use super::text;
 use crate::store::sql::Cell;
 use crate::store::sql::db::{Datum, DbResult, Param as _};
@@ -63,7 +63,7 @@ impl Session {
             }
             lines.push(b'\n');
         }
-        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
+        let statement = self.prepared(&copying(into))?;
         self.come_to_rest()?;
         let wire = Arc::clone(&self.wire);
         let copied = async move {
@@ -77,7 +77,7 @@ impl Session {
     fn insert<const N: usize>(&self, into: &str, rows: Vec<[Cell<'_>; N]>) -> DbResult<()> {
         let places: Vec<String> = (1..=N).map(|place| format!("?{place}")).collect();
         let sql = format!("INSERT INTO {into} VALUES ({})", places.join(", "));
-        let PgStatement { statement, .. } = self.prepare(&sql)?;
+        let statement = self.prepared(&sql)?;
         let each = rows.iter().map(|row| {
             let bound: Vec<Bound<'_>> = row.iter().map(|cell| Bound(cell.datum())).collect();
             let (client, statement) = (&self.wire.client, &statement);
@@ -89,7 +89,7 @@ impl Session {
 
     /// Begins to copy rows into a table, given as `table (column, …)`.
     pub(super) fn copy_in(&self, into: &str) -> Result<CopyInSink<Chunk>, SessionError> {
-        let PgStatement { statement, .. } = self.prepare(&copying(into))?;
+        let statement = self.prepared(&copying(into))?;
         self.wait(self.wire.client.copy_in(&statement))
     }
 }

@@ -17,7 +17,7 @@ use futures_util::Stream;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
-use tokio_postgres::{RowStream, SimpleQueryMessage};
+use tokio_postgres::{RowStream, SimpleQueryMessage, Statement};
 
 use super::connect::{DatabaseAddress, WHOSE};
 use super::dialect::translated;
@@ -117,7 +117,7 @@ pub(in crate::store) struct Session {
 }
 
 /// What was prepared, by its words in `sql`.
-pub(super) type Statements = HashMap<String, tokio_postgres::Statement>;
+pub(super) type Statements = HashMap<String, Statement>;
 
 impl Session {
     pub(super) fn over(wire: Arc<Wire>, statements: Statements, pool: Option<Arc<Pool>>) -> Self {
@@ -287,19 +287,29 @@ impl Session {
         self.in_transaction.set(false);
     }
 
-    /// A statement of the room `sql`. What was prepared once stays so.
-    pub(in crate::store) fn prepare(&self, sql: &str) -> Result<PgStatement<'_>, SessionError> {
+    /// A statement of the room `sql`. The server hears of it when it is run for the first time: of those that
+    /// a commit has at hand it needs a few.
+    pub(in crate::store) fn prepare(&self, sql: &str) -> PgStatement<'_> {
+        match self.statements.borrow().get(sql) {
+            Some(known) => PgStatement {
+                session: self,
+                sql: String::new(),
+                statement: OnceCell::from(known.clone()),
+            },
+            None => PgStatement { session: self, sql: sql.to_owned(), statement: OnceCell::new() },
+        }
+    }
+
+    /// A statement that the server knows. What was prepared once stays so.
+    pub(super) fn prepared(&self, sql: &str) -> Result<Statement, SessionError> {
         let known = self.statements.borrow().get(sql).cloned();
-        let statement = match known {
-            Some(statement) => statement,
-            None => {
-                let own = translated(sql);
-                let statement = self.wait(self.wire.client.prepare(&own))?;
-                self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
-                statement
-            }
-        };
-        Ok(PgStatement { session: self, statement })
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let own = translated(sql);
+        let statement = self.wait(self.wire.client.prepare(&own))?;
+        self.statements.borrow_mut().insert(sql.to_owned(), statement.clone());
+        Ok(statement)
     }
 }
 
@@ -329,7 +339,9 @@ fn texts(told: &[SimpleQueryMessage]) -> impl Iterator<Item = Option<String>> {
 /// A statement of a session.
 pub(in crate::store) struct PgStatement<'s> {
     session: &'s Session,
-    pub(super) statement: tokio_postgres::Statement,
+    /// Its words in `sql`, until the server knows it.
+    sql: String,
+    statement: OnceCell<Statement>,
 }
 
 /// The parameters, in order.
@@ -345,21 +357,31 @@ fn bound(params: &impl Params) -> DbResult<Vec<Bound<'_>>> {
 impl PgStatement<'_> {
     /// The types of its parameters.
     #[cfg(test)]
-    pub(super) fn types(&self) -> Vec<Type> {
-        self.statement.params().to_vec()
+    pub(super) fn types(&self) -> Result<Vec<Type>, SessionError> {
+        Ok(self.prepared()?.params().to_vec())
+    }
+
+    fn prepared(&self) -> Result<&Statement, SessionError> {
+        match self.statement.get() {
+            Some(statement) => Ok(statement),
+            None => {
+                let statement = self.session.prepared(&self.sql)?;
+                Ok(self.statement.get_or_init(|| statement))
+            }
+        }
     }
 
     /// How many rows it changed.
     pub(in crate::store) fn execute(&self, params: &impl Params) -> DbResult<usize> {
         let bound = bound(params)?;
-        let changing = self.session.wire.client.execute_raw(&self.statement, bound.iter());
+        let changing = self.session.wire.client.execute_raw(self.prepared()?, bound.iter());
         let changed = self.session.wait(changing)?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
     pub(in crate::store) fn query(&self, params: &impl Params) -> DbResult<PgRows> {
         let bound = bound(params)?;
-        let asking = self.session.wire.client.query_raw(&self.statement, bound.iter());
+        let asking = self.session.wire.client.query_raw(self.prepared()?, bound.iter());
         let stream = self.session.wait(asking)?;
         let wire = Arc::clone(&self.session.wire);
         let feed = Feed { wire, stream: Some(Box::pin(stream)), came: VecDeque::new() };

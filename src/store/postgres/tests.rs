@@ -188,7 +188,7 @@ fn a_run_whose_session_was_cut_goes_on_where_nobody_else_has_led() {
 
 /// How PostgreSQL runs a statement of this room with values of the kind that it is asked for.
 fn explained(session: &Session, sql: &str) -> String {
-    let types = session.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).types();
+    let types = session.prepare(sql).types().unwrap_or_else(|error| panic!("{sql}: {error}"));
     let mut own = super::dialect::translated(sql);
     for (at, kind) in types.iter().enumerate().rev() {
         let place = at + 1;

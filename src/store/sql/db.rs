@@ -203,7 +203,7 @@ impl<'c> Conn<'c> {
     pub(in crate::store) fn prepare(self, sql: &str) -> DbResult<Statement<'c>> {
         Ok(match self {
             Conn::Sqlite(conn) => Statement::Sqlite(conn.prepare_cached(sql)?),
-            Conn::Postgres(session) => Statement::Postgres(session.prepare(sql)?),
+            Conn::Postgres(session) => Statement::Postgres(session.prepare(sql)),
         })
     }
 

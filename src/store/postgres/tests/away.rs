@@ -177,8 +177,7 @@ fn a_session_that_failed_at_a_transactions_edge_is_not_used_again() {
     // Rows that never come keep a commit from being sent: the transaction is open as far as anybody knows.
     let session = store.session().unwrap();
     session.begin("").unwrap();
-    let statement =
-        session.prepare("SELECT CAST(n AS bigint) FROM generate_series(1, 200000) n").unwrap();
+    let statement = session.prepare("SELECT CAST(n AS bigint) FROM generate_series(1, 200000) n");
     let rows = statement.query(&[(); 0]).unwrap();
     proxy.cut();
     assert!(session.commit().is_err());
