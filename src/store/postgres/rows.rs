@@ -1,9 +1,10 @@
 //! Rows on their way into a table: a few as a statement each, many by `COPY`, while which whoever sends them
-//! goes on.
+//! goes on, and what is done to the table behind them.
 //!
 //! The server works at one lot of rows while the next one is put into words. What becomes of a lot is told by
 //! whatever is asked next in its transaction, the commit at last: see [`Session::come_to_rest`].
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -23,12 +24,18 @@ const FEW: usize = 32;
 /// What is sent at once of rows that are copied.
 pub(super) type Chunk = std::io::Cursor<Vec<u8>>;
 
-/// Rows at which the server works. Dropped before it is done, it is not heard of any more.
-pub(super) struct UnderWay(JoinHandle<Result<u64, Error>>);
+/// At what the server works. Dropped before it is done, it is not heard of any more.
+pub(super) struct UnderWay(JoinHandle<Result<(), Error>>);
 
 impl UnderWay {
+    pub(super) fn begin(
+        work: impl Future<Output = Result<(), Error>> + Send + 'static,
+    ) -> Result<Self, SessionError> {
+        Ok(UnderWay(runtime()?.spawn(work)))
+    }
+
     /// What it comes to.
-    pub(super) async fn done(mut self) -> Result<u64, SessionError> {
+    pub(super) async fn done(mut self) -> Result<(), SessionError> {
         match (&mut self.0).await {
             Ok(done) => Ok(done?),
             Err(ended) => Err(SessionError::Thread(ended.into())),
@@ -69,9 +76,9 @@ impl Session {
         let copied = async move {
             let mut sink = pin!(wire.client.copy_in(&statement).await?);
             sink.send(std::io::Cursor::new(lines)).await?;
-            sink.as_mut().finish().await
+            sink.as_mut().finish().await.map(drop)
         };
-        Ok(self.go_on(UnderWay(runtime()?.spawn(copied)))?)
+        Ok(self.go_on(UnderWay::begin(copied)?)?)
     }
 
     fn insert<const N: usize>(&self, into: &str, rows: Vec<[Cell<'_>; N]>) -> DbResult<()> {

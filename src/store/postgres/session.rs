@@ -180,6 +180,14 @@ impl Session {
         self.wait(self.wire.client.batch_execute(sql))
     }
 
+    /// Runs statements of the room `sql` that have no parameters, and goes on meanwhile.
+    pub(in crate::store) fn batch_behind(&self, sql: &str) -> Result<(), SessionError> {
+        self.come_to_rest()?;
+        let (wire, own) = (Arc::clone(&self.wire), translated(sql));
+        let work = async move { wire.client.batch_execute(&own).await };
+        self.go_on(UnderWay::begin(work)?)
+    }
+
     /// The text in the first cell of what `sql` finds, within what may be taken by what takes no work.
     pub(super) fn brief(&self, sql: &str) -> Result<Option<String>, SessionError> {
         Ok(texts(&self.briefly(sql)?).next().flatten())

@@ -198,19 +198,15 @@ pub(in crate::store) fn filling<T>(
     if coming < WORTH_WHILE || !is_worth_while(conn, table, coming)? {
         return work();
     }
-    let indexes = conn.indexes_of(table)?;
-    for (away, _) in &indexes {
-        conn.execute(away, [])?;
-    }
+    let (away, mut again): (Vec<_>, Vec<_>) = conn.indexes_of(table)?.into_iter().unzip();
+    conn.batch_behind(&away.join("; "))?;
     let done = work()?;
-    for (_, again) in &indexes {
-        conn.execute(again, [])?;
-    }
     if let Conn::Postgres(_) = conn {
         // What is found by a key is found well enough by what a few rows tell.
-        conn.execute("SET LOCAL default_statistics_target = 10", [])?;
-        conn.execute(&format!("ANALYZE {table}"), [])?;
+        again.push("SET LOCAL default_statistics_target = 10".to_owned());
+        again.push(format!("ANALYZE {table}"));
     }
+    conn.batch_behind(&again.join("; "))?;
     Ok(done)
 }
 

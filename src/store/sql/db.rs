@@ -216,8 +216,10 @@ impl<'c> Conn<'c> {
         self.query_row(sql, [], |row| row.get(0))
     }
 
-    /// The indexes of a table that can be away for a while: what takes each away, and what makes it anew. On
-    /// SQLite one of a `UNIQUE` or a `PRIMARY KEY` stays.
+    /// The indexes of a table that are better away while many rows come: what takes each away, and what makes it
+    /// anew. On SQLite one of a `UNIQUE` or a `PRIMARY KEY` stays. On PostgreSQL one of some rows alone does: few of
+    /// those that come are in it, and to make it anew the server looks at all of them. Not so where that may be
+    /// everybody, who has an address or comes from a federation.
     pub(in crate::store) fn indexes_of(self, table: &str) -> DbResult<Vec<(String, String)>> {
         let sql = match self {
             Conn::Sqlite(_) => {
@@ -235,7 +237,9 @@ impl<'c> Conn<'c> {
                    JOIN pg_catalog.pg_index x ON x.indrelid = t.oid \
                    JOIN pg_catalog.pg_class i ON i.oid = x.indexrelid \
                    LEFT JOIN pg_catalog.pg_constraint c ON c.conindid = i.oid AND c.contype IN ('p', 'u') \
-                  WHERE t.relname = ?1 ORDER BY i.relname"
+                  WHERE t.relname = ?1 \
+                    AND (x.indpred IS NULL OR i.relname IN ('mirror_user_email', 'mirror_user_federation')) \
+                  ORDER BY i.relname"
             }
         };
         let mut statement = self.prepare(sql)?;
@@ -244,6 +248,15 @@ impl<'c> Conn<'c> {
 
     pub(in crate::store) fn execute(self, sql: &str, params: impl Params) -> DbResult<usize> {
         self.prepare(sql)?.execute(params)
+    }
+
+    /// Runs statements that have no parameters. PostgreSQL works at them while whoever asked for it goes on: whether
+    /// they could be is told by what comes next.
+    pub(in crate::store) fn batch_behind(self, sql: &str) -> DbResult<()> {
+        match self {
+            Conn::Sqlite(conn) => Ok(conn.execute_batch(sql)?),
+            Conn::Postgres(session) => Ok(session.batch_behind(sql)?),
+        }
     }
 
     /// What `read` makes of the first row; [`DbError::NoRow`] where there is none.

@@ -3,7 +3,7 @@
 use super::away::by;
 use super::{people, store, texts};
 use crate::store::conformance::support::wire_proxy::{Trap, WireProxy};
-use crate::store::conformance::worlds::{World, at, plan};
+use crate::store::conformance::worlds::{World, at, plan, random_directory, role, update};
 use crate::store::conformance::{commit, postgres_config, server};
 use crate::store::postgres::session::{Session, SessionError};
 use crate::store::postgres::store::PostgresStore;
@@ -16,25 +16,38 @@ fn copied(session: &Session, first: i64, count: i64) -> DbResult<()> {
     session.copy("held_change (num, change)", rows.collect::<Vec<_>>().into_iter())
 }
 
-/// Everything that can come after rows in a transaction.
-const NEXT: [fn(&Session) -> DbResult<()>; 5] = [
+/// At what the server works while whoever asked for it goes on, and fails, with 100 rows there.
+const FAILING: [fn(&Session) -> DbResult<()>; 2] = [
+    |session| copied(session, 50, 100),
+    |session| {
+        Ok(session
+            .batch_behind("ANALYZE held_change; CREATE UNIQUE INDEX i ON held_change (change)")?)
+    },
+];
+
+/// Everything that can come after it in a transaction.
+const NEXT: [fn(&Session) -> DbResult<()>; 7] = [
     |session| copied(session, 500, 100),
     |session| copied(session, 500, 1),
     |session| Conn::Postgres(session).query_row("SELECT 1", [], |_| Ok(())),
-    |session| Ok(session.batch("CREATE INDEX i ON held_change (change)")?),
+    |session| Ok(session.batch("CREATE INDEX j ON held_change (change)")?),
+    |session| Ok(session.batch_behind("CREATE INDEX j ON held_change (change)")?),
+    |session| session.prepared("SELECT CAST(?1 AS bigint)").map(drop).map_err(DbError::from),
     |session| Ok(session.commit()?),
 ];
 
 #[test]
-fn rows_that_do_not_fit_are_told_by_whatever_comes_next_and_nothing_stays() {
+fn what_fails_behind_is_told_by_whatever_comes_next_and_nothing_stays() {
     let Some(store) = store() else { return };
     store.prepare().unwrap();
-    for (at, next) in NEXT.iter().enumerate() {
+    let each = |at| NEXT.iter().map(move |next| (at, next));
+    let cases = FAILING.iter().flat_map(each).enumerate();
+    for (at, (failing, next)) in cases {
         let session = store.session().unwrap();
         session.begin("").unwrap();
         copied(&session, 0, 100).unwrap();
         // The server works at it, and nobody has heard of it yet.
-        copied(&session, 50, 100).unwrap();
+        failing(&session).unwrap();
         match next(&session).unwrap_err() {
             DbError::Postgres(SessionError::Database(error)) => {
                 assert_eq!(error.code().unwrap().code(), "23505", "{at}");
@@ -45,7 +58,7 @@ fn rows_that_do_not_fit_are_told_by_whatever_comes_next_and_nothing_stays() {
         assert!(!session.is_gone() && !session.is_in_transaction(), "{at}");
         // In no transaction it is told at once.
         copied(&session, 0, 100).unwrap();
-        assert!(copied(&session, 50, 100).is_err(), "{at}");
+        assert!(failing(&session).is_err(), "{at}");
         session.batch("DELETE FROM held_change").unwrap();
         drop(session);
         assert_eq!(texts(&store, "SELECT CAST(count(*) AS text) FROM held_change"), ["0"]);
@@ -124,24 +137,83 @@ fn a_commit_of_which_an_earlier_lot_does_not_fit_or_is_cut_in_the_middle_writes_
     assert!(there(&direct)[0].starts_with(&format!("1 {people} ")), "{:?}", there(&direct));
 }
 
+/// As [`people`], each of whom holds a role.
+fn holders(count: u32) -> World {
+    let mut world = people(count);
+    world.role(role("ml", Vec::new()));
+    for id in 0..count {
+        world.idp(id, "ml", &["/ml"]);
+    }
+    world
+}
+
+/// The first commit of a store, with what a source says.
+fn first_read(store: &PostgresStore) {
+    let directory = random_directory(1, SEVERAL_LOTS, 6);
+    let plan = plan(&World::default(), &holders(SEVERAL_LOTS), at(0));
+    let mut tx = store.begin(Turn::Anyones).unwrap();
+    let digest = directory.digests(&tx.reader().digest_key().unwrap());
+    let commit = Commit {
+        plan: &plan,
+        base_version: tx.reader().meta().unwrap().version,
+        sources: &[update("corp", at(0), None, &directory, &digest)],
+        configured: &["corp".to_owned()],
+        settled: None,
+    };
+    tx.commit(&commit).unwrap();
+}
+
+/// What the schema says of each column, index and key.
+const SCHEMA: &str = "
+SELECT concat_ws(' ', t.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity)
+  FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
+ WHERE t.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND a.attnum > 0 AND NOT a.attisdropped
+UNION ALL
+SELECT concat_ws(' ', pg_get_indexdef(x.indexrelid), x.indisvalid, x.indisready, x.indisprimary, c.contype,
+                 pg_get_constraintdef(c.oid))
+  FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid
+  LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid
+ WHERE t.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+ ORDER BY 1";
+
+/// Each index, and by what it is told from one of the same name that was there before.
+const INDEXES: &str = "SELECT relname || ' ' || oid FROM pg_class WHERE relkind = 'i' \
+                       AND relnamespace = CAST(quote_ident(current_schema()) AS regnamespace)";
+
 #[test]
 fn a_first_commit_leaves_every_index_and_key_as_it_was() {
     let Some(store) = store() else { return };
     store.prepare().unwrap();
-    let keys = "SELECT concat_ws(' ', pg_get_indexdef(x.indexrelid), x.indisvalid, c.contype, \
-                       pg_get_constraintdef(c.oid)) \
-                  FROM pg_index x JOIN pg_class t ON t.oid = x.indrelid \
-                  LEFT JOIN pg_constraint c ON c.conindid = x.indexrelid \
-                 WHERE t.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
-                 ORDER BY 1";
-    let before = texts(&store, keys);
+    let (before, indexes) = (texts(&store, SCHEMA), texts(&store, INDEXES));
     assert!(before.iter().any(|key| key.contains("history_pkey")), "{before:?}");
-    commit(&store, &plan(&World::default(), &people(SEVERAL_LOTS), at(0)));
-    assert_eq!(texts(&store, keys), before);
-    // They say what the rows say, and rows of later commits get numbers of their own.
-    commit(&store, &plan(&people(SEVERAL_LOTS), &people(SEVERAL_LOTS + 1), at(1)));
-    let twice = "SELECT CAST(count(*) - count(DISTINCT num) AS text) FROM history";
-    assert_eq!(texts(&store, twice), ["0"]);
-    let found = "SELECT CAST(id AS text) FROM \"user\" WHERE username = 'u17'";
-    assert_eq!(texts(&store, found), ["17"]);
+    first_read(&store);
+    assert_eq!(texts(&store, SCHEMA), before);
+    // Those of the tables that were filled were away meanwhile.
+    let after = texts(&store, INDEXES);
+    let mut anew: Vec<&str> = indexes
+        .iter()
+        .filter(|index| !after.contains(index))
+        .filter_map(|index| index.split(' ').next())
+        .collect();
+    anew.sort_unstable();
+    let expected = [
+        "history_pkey",
+        "idp_grant_pkey",
+        "link_ext",
+        "link_key",
+        "mirror_user_email",
+        "mirror_user_ext",
+        "mirror_user_federation",
+        "mirror_user_name",
+        "mirror_user_pkey",
+        "mirror_user_rid",
+        "user_pkey",
+        "user_username",
+    ];
+    assert_eq!(anew, expected);
+    // They say what the rows say.
+    for (table, found) in [("\"user\"", "username = 'u17'"), ("link", "\"user\" = 17")] {
+        let sql = format!("SELECT CAST(count(*) AS text) FROM {table} WHERE {found}");
+        assert_eq!(texts(&store, &sql), ["1"], "{table}");
+    }
 }
