@@ -55,8 +55,7 @@ pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool
     remove_roles(conn, plan, &mut names)?;
     sets.settle(&mut |role| names.role(role))?;
 
-    let mut log =
-        Log::open(conn, generation, plan.at, silent, plan.records.deed.as_ref(), plan.taken)?;
+    let mut log = Log::open(conn, generation, plan, silent)?;
     loading(conn, first, "history", plan.changes.len(), || {
         for change in &plan.changes {
             history::record(&mut log, plan, change, &mut names)?;

@@ -67,6 +67,12 @@ pub(super) fn write_grants(
     touched.sort_by_key(|place| {
         grant(place).map(|grant| (grant.user, grant.role, Reverse(grant.kind.is_idp())))
     });
+    // A number may have to be asked for: not between rows that are on their way.
+    for change in touched.iter().filter_map(|place| plan.changes.get(*place as usize)) {
+        if let Change::GrantAdded { kind: GrantKind::Idp(set), .. } = change {
+            names.reasons(*set)?;
+        }
+    }
     for place in touched {
         let change = plan.changes.get(place as usize);
         if let Some((change, grant)) = change.zip(grant(&place)) {

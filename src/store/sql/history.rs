@@ -12,8 +12,8 @@ use super::apply::{Names, role_of, user_of};
 use super::batch::{Batch, Cell};
 use super::error::Fault;
 use super::grants::local_of;
-use crate::model::{Cause, Change, Deed, GrantKind, LocalGrant, SourceIdx, Time, UserId, rfc3339};
-use crate::plan::{Plan, RoleDifference, Tables, Taken, token_story};
+use crate::model::{Cause, Change, GrantKind, LocalGrant, SourceIdx, UserId, rfc3339};
+use crate::plan::{Plan, RoleDifference, Tables, token_story};
 pub(super) use codes::{RENAMED, UNLINKED};
 use codes::{cause_number, kind_number, origin_number};
 
@@ -51,45 +51,52 @@ fn bare<'v>(kind: i64) -> Record<'v> {
 /// Where one generation's rows are written. [`Log::finish`] comes last.
 pub(super) struct Log<'c, 'v> {
     generation: i64,
-    rows: Batch<'c, 'v, 11>,
+    /// The next row's number; `None`: the store numbers it.
+    next: Option<i64>,
+    rows: Batch<'c, 'v, 12>,
 }
 
 impl<'c, 'v> Log<'c, 'v> {
-    /// Begins `generation`. `silent`: it changes somebody's role set of whom it has no row.
+    /// Begins `generation`, of `plan`. `silent`: it changes somebody's role set of whom it has no row.
     pub(super) fn open(
         conn: Conn<'c>,
         generation: i64,
-        at: Time,
+        plan: &Plan,
         silent: bool,
-        deed: Option<&Deed>,
-        taken: Taken,
     ) -> Result<Self, Fault> {
+        let next = conn.numbers("history", plan.changes.len())?;
+        let (deed, taken) = (plan.records.deed.as_ref(), plan.taken);
         let (by, reason) = (deed.map(|deed| deed.by.as_str()), deed.map(|deed| &deed.reason));
         conn.execute(
             "INSERT INTO generation (num, at, first, silent, by, reason, lost, disabled) \
-             VALUES (?1, ?2, (SELECT coalesce(max(num), 0) + 1 FROM history), ?3, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?2, coalesce(?8, (SELECT coalesce(max(num), 0) + 1 FROM history)), ?3, ?4, ?5, \
+                     ?6, ?7)",
             params![
                 generation,
-                at.timestamp(),
+                plan.at.timestamp(),
                 silent,
                 by,
                 reason,
                 i64::try_from(taken.lost_pairs).unwrap_or(i64::MAX),
-                i64::try_from(taken.disabled).unwrap_or(i64::MAX)
+                i64::try_from(taken.disabled).unwrap_or(i64::MAX),
+                next
             ],
         )?;
         let rows = Batch::new(
             conn,
-            "history (generation, kind, user, role, origin, cause, reasons, old_reasons, old, \
-             new, note)",
+            "history (num, generation, kind, user, role, origin, cause, reasons, old_reasons, \
+             old, new, note)",
         );
-        Ok(Log { generation, rows })
+        Ok(Log { generation, next, rows })
     }
 
     fn write(&mut self, record: Record<'v>) -> Result<(), Fault> {
         let Record { kind, user, role, origin, cause, reasons, old_reasons, old, new, note } =
             record;
+        let num = self.next;
+        self.next = num.map(|num| num.saturating_add(1));
         self.rows.add([
+            num.into(),
             self.generation.into(),
             kind.into(),
             user.into(),

@@ -217,3 +217,35 @@ fn a_first_commit_leaves_every_index_and_key_as_it_was() {
         assert_eq!(texts(&store, &sql), ["1"], "{table}");
     }
 }
+
+/// The generations: the first number of each that it tells, its rows' first and last number, how many they are.
+const NUMBERS: &str = "SELECT concat_ws(' ', g.first, min(h.num), max(h.num), count(*)) \
+                       FROM generation g JOIN history h ON h.generation = g.num GROUP BY g.num ORDER BY g.num";
+
+fn numbers(store: &PostgresStore) -> Vec<[i64; 4]> {
+    let row =
+        |row: &String| row.split(' ').map(|number| number.parse().unwrap()).collect::<Vec<_>>();
+    texts(store, NUMBERS).iter().map(|text| row(text).try_into().unwrap()).collect()
+}
+
+#[test]
+fn rows_of_history_are_numbered_in_order_whatever_failed_before_and_whoever_writes_next() {
+    let Some(store) = store() else { return };
+    store.prepare().unwrap();
+    let session = store.session().unwrap();
+    // The last table that is written has a number already.
+    session.batch("INSERT INTO history (num, generation, kind) VALUES (7, 0, 1)").unwrap();
+    assert!(first(&store).is_err());
+    session.batch("DELETE FROM history").unwrap();
+    first(&store).unwrap();
+    commit(&store, &plan(&people(SEVERAL_LOTS), &people(SEVERAL_LOTS + 1), at(1)));
+    // An older program lets the database number a row.
+    session.batch("INSERT INTO history (generation, kind) VALUES (2, 1)").unwrap();
+    commit(&store, &plan(&people(SEVERAL_LOTS + 1), &people(SEVERAL_LOTS + 2), at(2)));
+    let found = numbers(&store);
+    assert_eq!(found.len(), 3);
+    for [told, first, last, count] in &found {
+        assert_eq!((told, last - first + 1), (first, *count), "{found:?}");
+    }
+    assert!(found.windows(2).all(|two| two[0][2] < two[1][1]), "{found:?}");
+}
