@@ -78,7 +78,6 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Two hundred roles behind a tenth of the groups; the other groups mean nothing here.
 /// The PostgreSQL that keeps the store, where it is no file: `BENCH_POSTGRES`.
 fn database() -> Option<String> {
     std::env::var("BENCH_POSTGRES").ok()
@@ -93,6 +92,7 @@ fn worked(url: &str) -> f64 {
     String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
 }
 
+/// Two hundred roles behind a tenth of the groups; the other groups mean nothing here.
 fn configuration(folder: &Path, users: u32) -> Config {
     let store = match database() {
         None => "path = \"store.db\"".to_owned(),
