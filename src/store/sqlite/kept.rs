@@ -1,7 +1,7 @@
 //! Connections that are kept from one use to the next: to open one costs more than a small change does.
 //!
 //! One is used again only where the store's files are, byte for byte as far as the file system tells,
-//! what its last use left. Whatever else happened to them since (another process's commit, an
+//! what its last use left, or what this program has committed since. Whatever else happened to them since (another process's commit, an
 //! administrator's `mv` or `cp`, a log that was deleted) is looked at by opening the store anew.
 
 use std::os::unix::fs::MetadataExt;
@@ -66,6 +66,17 @@ impl<C> Kept<C> {
             // Closed when nobody waits for this any more.
             drop(idle);
             drop(oldest);
+        }
+    }
+
+    /// What was left as `before` goes on to be of use: this program has committed since, by a connection that
+    /// found the files so, and nothing else is known to have happened to them.
+    pub(super) fn goes_on(&self, path: &Path, before: &Footprint) {
+        let Ok(Some((place, now))) = now(path) else { return };
+        for it in self.idle().iter_mut() {
+            if it.place == place && it.left == *before && now.same_files(before) {
+                it.left = now;
+            }
         }
     }
 
@@ -236,7 +247,25 @@ mod tests {
             "a commit is no other file"
         );
         keep(&store, "3");
-        assert!(!store.readers.keeps(&path), "what was left before a commit is opened anew");
+        assert!(store.readers.keeps(&path), "this program's own commit");
+        assert_eq!(keys(&*opened()).as_deref(), Some("3"));
+        keep(&store_at(&path), "another's");
+        assert!(
+            !store.readers.keeps(&path),
+            "what was left before another's commit is opened anew"
+        );
+        assert_eq!(keys(&*opened()).as_deref(), Some("another's"));
+        keep(&store_at(&path), "another's again");
+        keep(&store, "2");
+        keep(&store, "3");
+        assert!(
+            !store.readers.keeps(&path),
+            "what was left before that is not to be trusted since"
+        );
+        drop(opened());
+        std::fs::write(&path, std::fs::read(another("put in place")).unwrap()).unwrap();
+        keep(&store, "4");
+        assert!(!store.readers.keeps(&path), "others were put in place before the commit");
 
         let (copied, moved) = (another("copied"), another("moved"));
         let copy = || std::fs::write(&path, std::fs::read(&copied).unwrap()).unwrap();

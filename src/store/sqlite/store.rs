@@ -53,7 +53,7 @@ impl SqliteStore {
     /// The store opened for writing, and made where there is none.
     pub(super) fn writer(&self) -> Result<SqliteWriter, StoreError> {
         match self.writers.take(&self.path) {
-            Some((kept, _)) => Ok(kept),
+            Some((kept, found)) => Ok(kept.finding(found)),
             None => SqliteWriter::open(&self.path),
         }
     }
@@ -73,7 +73,10 @@ impl SqliteStore {
     }
 
     /// Keeps what has committed for the next change.
-    pub(super) fn keep_writer(&self, writer: SqliteWriter) {
+    pub(super) fn keep_writer(&self, mut writer: SqliteWriter) {
+        if let Some(before) = writer.found() {
+            self.readers.goes_on(&self.path, before);
+        }
         if writer.rests() {
             self.writers.keep(&self.path, writer);
         }
@@ -81,8 +84,8 @@ impl SqliteStore {
 
     /// A writer of a store that is there and of this program's version: it makes and alters none.
     pub(super) fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
-        if let Some((kept, _)) = self.writers.take(&self.path) {
-            return Ok(kept);
+        if let Some((kept, found)) = self.writers.take(&self.path) {
+            return Ok(kept.finding(found));
         }
         // To open it for writing would make it.
         match SqliteReader::open(&self.path)? {

@@ -7,6 +7,7 @@ use rusqlite_migration::M;
 
 use super::error::{Fault, StoreError};
 use super::files::StorePath;
+use super::kept::Footprint;
 use super::open::{CACHE, RESTING_CACHE, checkpoint, open_write};
 #[cfg(test)]
 use super::reader::SqliteReader;
@@ -22,7 +23,14 @@ use crate::store::{Commit, CommitError, Committed};
 pub struct SqliteWriter {
     conn: Connection,
     place: StorePath,
+    /// How the files stood when it was taken from those that are kept.
+    found: Option<Footprint>,
+    /// How many rows it had changed when it last let go of its memory.
+    rested_at: u64,
 }
+
+/// After so many rows that were changed its memory is let go of.
+const MANY_CHANGES: u64 = 10_000;
 
 impl SqliteWriter {
     /// Opens the store at `path` for writing. Makes the file (mode 0640) where there is none, and
@@ -41,7 +49,7 @@ impl SqliteWriter {
         steps: &'static [M<'static>],
     ) -> Result<SqliteWriter, StoreError> {
         let (conn, place) = open_write(path, steps)?;
-        let mut writer = SqliteWriter { conn, place };
+        let mut writer = SqliteWriter::over(conn, place);
         // Looked at without a transaction: to open a store for writing waits for nobody who writes.
         let older = |fault: Fault| fault.store(&writer.place.shown.display());
         if steps.len() == STEPS.len()
@@ -138,14 +146,33 @@ impl SqliteWriter {
 
     /// Over a connection that was taken out of another one.
     pub(super) fn over(conn: Connection, place: StorePath) -> SqliteWriter {
-        SqliteWriter { conn, place }
+        SqliteWriter { conn, place, found: None, rested_at: 0 }
+    }
+
+    /// The same, which was kept, and found the files like this.
+    pub(super) fn finding(mut self, found: Footprint) -> SqliteWriter {
+        self.found = Some(found);
+        self
+    }
+
+    /// How the files stood when it was taken from those that are kept. `None`: it was opened anew.
+    pub(super) fn found(&self) -> Option<&Footprint> {
+        self.found.as_ref()
     }
 
     /// Lets go of the memory that a large change took, until the next change. Whether the connection is
     /// fit for that: it has no transaction open.
-    pub(super) fn rests(&self) -> bool {
-        self.conn.is_autocommit()
-            && self.conn.pragma_update(None, "cache_size", RESTING_CACHE).is_ok()
+    pub(super) fn rests(&mut self) -> bool {
+        if !self.conn.is_autocommit() {
+            return false;
+        }
+        let changed = self.conn.total_changes();
+        // Of a connection that was read by as well nothing tells how much.
+        if self.found.is_some() && changed.saturating_sub(self.rested_at) < MANY_CHANGES {
+            return true;
+        }
+        self.rested_at = changed;
+        self.conn.pragma_update(None, "cache_size", RESTING_CACHE).is_ok()
             && self.conn.pragma_update(None, "cache_size", CACHE).is_ok()
     }
 
