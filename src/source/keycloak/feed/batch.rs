@@ -90,6 +90,13 @@ pub(super) struct Batch {
     pub failed: BTreeMap<String, String>,
 }
 
+/// A person who was read.
+struct Read {
+    now: Now,
+    /// What the mirror had them in when they were asked about. `None`: it did not have them.
+    before: Option<Vec<RefId>>,
+}
+
 /// What is to be read.
 pub(super) struct Wanted<'a> {
     /// The groups and roles as well.
@@ -281,13 +288,14 @@ impl Reader<'_> {
         &self,
         structure: &Structure,
         people: &BTreeSet<String>,
-    ) -> Result<(BTreeMap<String, Now>, BTreeMap<String, String>), Trouble> {
+    ) -> Result<(BTreeMap<String, Read>, BTreeMap<String, String>), Trouble> {
         let mut read = BTreeMap::new();
         let mut failed = BTreeMap::new();
         let mut ids = Vec::new();
         for id in people {
             let known = self.mirror.has_person(id)?;
-            ids.push((id.clone(), if known { self.mirror.within(id)? } else { Vec::new() }));
+            let before = if known { Some(self.mirror.within(id)?) } else { None };
+            ids.push((id.clone(), before));
         }
         let budget = FailureBudget::default();
         let asker = Asker { client: self.client, budget: &budget, paging: structure.paging };
@@ -295,8 +303,8 @@ impl Reader<'_> {
         let mut answers = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((id, answer)) = answers.next().await {
             match answer {
-                Ok(now) => {
-                    read.insert(id, now);
+                Ok(person) => {
+                    read.insert(id, person);
                 }
                 Err(error) if error.fault.ends_the_read() => return Err(error.into()),
                 Err(error) => {
@@ -320,16 +328,17 @@ impl Reader<'_> {
         asker: Asker<'a>,
         structure: &'a Structure,
         id: String,
-        before: Vec<RefId>,
-    ) -> BoxFuture<'a, (String, Result<Now, CallError>)> {
+        before: Option<Vec<RefId>>,
+    ) -> BoxFuture<'a, (String, Result<Read, CallError>)> {
         Box::pin(async move {
             let ask = async {
                 let federations = &structure.federations;
                 let mut now = person::read(self.client, self.interest, federations, &id).await?;
                 if let Now::Here(here) = &mut now {
-                    person::confirm_leaving(asker, structure, here, &before).await?;
+                    let before = before.as_deref().unwrap_or_default();
+                    person::confirm_leaving(asker, structure, here, before).await?;
                 }
-                Ok(now)
+                Ok(Read { now, before })
             };
             let answer = tokio::time::timeout(PATIENCE, ask).await;
             let answer = answer.unwrap_or_else(|_| {
@@ -345,7 +354,7 @@ impl Reader<'_> {
         structure: &Structure,
         difference: Difference,
         lists: BTreeMap<RefId, Vec<String>>,
-        people: BTreeMap<String, Now>,
+        people: BTreeMap<String, Read>,
     ) -> Result<Delta, NoAnswer> {
         let Difference { refs, gone, unread: _ } = difference;
         let mut refs: BTreeMap<RefId, RefDelta> =
@@ -354,8 +363,9 @@ impl Reader<'_> {
             lists.into_iter().map(|(id, list)| (id, list.into_iter().collect())).collect();
         let mut delta = Delta::default();
         let mut left_out = BTreeSet::new();
-        for (ext, now) in people {
-            let known = self.mirror.has_person(&ext)?;
+        for (ext, Read { now, before }) in people {
+            let known = before.is_some();
+            let before = before.unwrap_or_default();
             let here = match now {
                 Now::Here(here) if !here.is_nobody(self.config.service_accounts, known) => here,
                 // Whoever is gone is in no list either.
@@ -369,7 +379,6 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            let before = if known { self.mirror.within(&ext)? } else { Vec::new() };
             let counts = |id: &RefId| {
                 let there = refs.contains_key(id) || self.mirror.has_ref(id)?;
                 Ok(there && (structure.matters(id) || self.mirror.knows_members(id)?))
