@@ -601,6 +601,21 @@ fn check_reports_several_problems_at_once() {
 }
 
 #[test]
+fn check_tells_of_a_store_that_is_none_beside_everything_else() {
+    let home = Home::new();
+    fs::remove_file(home.path("acme.json")).unwrap();
+    fs::write(home.path("store.db"), "no store at all").unwrap();
+    let done = home.run(&["check"]).exits(1).says("error: acme: ");
+    done.says("`store.db` is not a store of idpsyncd").says("2 errors");
+    let home = Home::new();
+    home.configure(&CONFIG.replace("store.db", "nowhere/store.db"));
+    home.run(&["check"]).exits(0).says("the store's folder").says("nowhere").says("does not exist");
+    let report = home.json(&["check"]);
+    assert_eq!(report["diagnostics"][0]["code"], "store-unusable");
+    assert_eq!(report["diagnostics"][0]["severity"], "warning");
+}
+
+#[test]
 fn check_tells_of_routes_that_nobody_may_take_and_of_policies_that_no_route_asks_for() {
     let home = Home::new();
     home.configure(&format!(

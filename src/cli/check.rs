@@ -17,7 +17,7 @@ use crate::model::diagnostic::{Diagnostic, DiagnosticView, Severity, Subject, te
 use crate::resolve::{Rules, folded};
 use crate::routes::coverage;
 use crate::source::{kinds, open_source};
-use crate::store::Store;
+use crate::store::{Store, StoreError, StoreErrorKind};
 use crate::sync::{self, AdminError, Options, RunError, SourceResult};
 
 /// Everything that was found, errors first.
@@ -110,6 +110,12 @@ async fn connect(
             Diagnostic::warning(DiagnosticCode::IssuerUnreachable, subject, message)
         }));
     }
+    // Nobody can make it there, and to whoever only reads it is a store that is not there yet.
+    if let Err(error) = tokio::task::block_in_place(|| store.leader())
+        && error.kind == StoreErrorKind::NoFolder
+    {
+        found.insert(unusable(&error, Severity::Warning));
+    }
     // Where the store itself cannot be read the run below says so.
     if let Ok(Some(fault)) = tokio::task::block_in_place(|| store.standby_fault()) {
         let subject = Subject::Setting("store.read_url".to_owned());
@@ -142,6 +148,10 @@ async fn connect(
         // Such as a default admin whose name is somebody's: a finding like any other.
         Err(RunError::DefaultAdmin(why)) => {
             found.insert(refused_admin(&why));
+            return Ok(());
+        }
+        Err(RunError::Store(error)) => {
+            found.insert(unusable(&error, Severity::Error));
             return Ok(());
         }
         run => run?,
@@ -178,6 +188,16 @@ async fn connect(
 fn refused_admin(why: &AdminError) -> Diagnostic {
     let subject = Subject::Setting("default_admin".to_owned());
     Diagnostic::error(DiagnosticCode::DefaultAdminRefused, subject, why.to_string())
+}
+
+/// The store cannot be read, or could not be made.
+fn unusable(error: &StoreError, severity: Severity) -> Diagnostic {
+    let subject = Subject::Setting("store".to_owned());
+    let (code, message) = (DiagnosticCode::StoreUnusable, error.to_string());
+    match severity {
+        Severity::Error => Diagnostic::error(code, subject, message),
+        Severity::Warning => Diagnostic::warning(code, subject, message),
+    }
 }
 
 /// Roles assigned in one client and not in the other, and names outside the convention.

@@ -36,6 +36,8 @@ words! {
         ClaimsWithoutSource = "claims-without-source",
         /// An issuer's keys could not be had.
         IssuerUnreachable = "issuer-unreachable",
+        /// The store cannot be read, or could not be made.
+        StoreUnusable = "store-unusable",
         /// The standby of `store.read_url` is not read.
         StandbyUnread = "standby-unread",
         /// A route that no role's policy allows.

@@ -113,8 +113,8 @@ pub fn resolve_part(
 /// Says that something that may give the role `name` was never read in full.
 fn unread(name: &str) -> Diagnostic {
     let message = format!(
-        "role `{name}`: a group or role that may give it was never read in full; whoever may hold it \
-         through that keeps it meanwhile"
+        "role `{name}`: a group, role or attribute that may give it was never read in full; whoever \
+         may hold it through that keeps it meanwhile"
     );
     Diagnostic::warning(Code::RoleUnread, Subject::Role(name.to_owned()), message)
 }
