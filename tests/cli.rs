@@ -601,6 +601,25 @@ fn check_reports_several_problems_at_once() {
 }
 
 #[test]
+fn a_sync_that_cannot_say_what_it_did_says_that_it_did() {
+    let home = Home::new();
+    let sync = || {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = binary();
+        command.arg("sync").current_dir(home.folder.path()).stdout(full);
+        command.args(["--config", "idpsyncd.toml"]).output().unwrap()
+    };
+    for (committed, said) in [(true, "generation 1 is committed, but cannot"), (false, "cannot")] {
+        let done = sync();
+        let error = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(1), "{error}");
+        assert!(error.contains(&format!("error: {said} write to standard output")), "{error}");
+        assert_eq!(error.contains("committed"), committed, "{error}");
+    }
+    assert_eq!(home.json(&["status"])["generation"], 1);
+}
+
+#[test]
 fn check_tells_of_a_store_that_is_none_beside_everything_else() {
     let home = Home::new();
     fs::remove_file(home.path("acme.json")).unwrap();

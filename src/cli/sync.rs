@@ -46,10 +46,15 @@ pub(super) fn run(at: Context<'_>, args: &SyncArgs, output: Output) -> Result<u8
     let status = status(&outcome, args);
     let stored = stored_held(store, &outcome)?;
     let held = outcome.plan.as_ref().and_then(|plan| plan.held.as_ref()).or(stored.as_ref());
-    match output {
-        Output::Json => print::json(&report(&outcome, held, args.dry_run, status))?,
-        Output::Text => print::lines(&text(config, &outcome, held, args, Style::detect()))?,
-    }
+    let told = match output {
+        Output::Json => print::json(&report(&outcome, held, args.dry_run, status)),
+        Output::Text => print::lines(&text(config, &outcome, held, args, Style::detect())),
+    };
+    // Status 1 says that nothing was changed.
+    told.map_err(|error| match outcome.generation {
+        generation if generation == outcome.before => Failure::from(error),
+        generation => Failure::Error(format!("generation {generation} is committed, but {error}")),
+    })?;
     Ok(status)
 }
 
