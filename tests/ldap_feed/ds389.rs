@@ -257,3 +257,26 @@ fn a_restored_backup_leads_to_a_full_read_and_takes_nobody_by_mistake() {
         assert!(world.seen[before..].iter().all(|it| has(&facts(it), "bob")), "{of_all}");
     }
 }
+
+/// Before anything was told there is nothing told that could be undone: what had changed last is then.
+#[test]
+fn a_backup_that_is_restored_before_anything_was_told_leads_to_a_full_read() {
+    let Some(mut server) = Ds389::start(&company()) else { return };
+    let ldif = server.dir.path().join("ldif/1.ldif");
+    let ldif = ldif.to_str().unwrap();
+    server.stop();
+    server.offline("db2ldif", &["-n", "userRoot", "-a", ldif]);
+    assert!(server.start_again());
+    let drop_alice = format!("delete: member\nmember: {}\n", person_dn("alice"));
+    server.modify(&[delete(&person_dn("bob")), change(&group_dn("ml"), &drop_alice)].concat());
+    let mut world = World::new(reader(&server));
+    world.settle();
+    assert!(!has(&world.facts(), "bob"));
+    server.stop();
+    server.offline("ldif2db", &["-n", "userRoot", "-i", ldif]);
+    assert!(server.start_again());
+    world.until("restored", |facts| has(facts, "bob") && is_in(facts, &group_dn("ml"), "alice"));
+    assert_eq!(world.reads, [WhyFull::Newer]);
+    world.settle();
+    world.assert_no_drift();
+}

@@ -190,7 +190,13 @@ impl Origin {
     }
 
     /// The names of all entries below the bases.
-    async fn names(&self, ldap: &mut Ldap, wants: Wants) -> Result<Index, Fault> {
+    /// `seen`: where it may be that what was told is undone without a word, gets those that changed last.
+    async fn names(
+        &self,
+        ldap: &mut Ldap,
+        wants: Wants,
+        mut seen: Option<&mut Witnesses>,
+    ) -> Result<Index, Fault> {
         let mut index = Index::default();
         let dialect = self.shape.dialect;
         let users = self.config.users.base.as_str();
@@ -207,6 +213,7 @@ impl Origin {
         attributes.extend(dialect.ids_go_by_class().then_some("objectClass"));
         attributes.extend(wants.uids.then_some("uid"));
         attributes.extend(wants.gid.then_some("gidNumber"));
+        attributes.extend(seen.is_some().then_some(witness::CHANGED));
         let attributes: Vec<String> = attributes.into_iter().map(str::to_owned).collect();
         for base in bases {
             let search = Search {
@@ -222,6 +229,9 @@ impl Origin {
             let on_entry = |entry: Entry| {
                 if let (Some(id), Ok(norm)) = (Id::of(&entry), dn::normalized(&entry.dn)) {
                     index.put(id, wants.slot(id, &entry, &norm, dialect));
+                    if let Some(seen) = &mut seen {
+                        seen.there(id, &entry);
+                    }
                 }
             };
             let end = search::run(ldap, &search, self.limits(), on_entry, |_| {}).await;
@@ -248,7 +258,9 @@ impl Origin {
         let mut ask = Asker { origin: self, ldap: connection.ldap.clone() };
         let uids = ask.some_group_has("memberUid").await?;
         let wants = Wants { uids, gid: self.shape.primary };
-        let index = self.names(&mut ask.ldap, wants).await.map_err(Stop::Fault)?;
+        let mut seen = Witnesses::default();
+        let to = (provider == Provider::Ds389).then_some(&mut seen);
+        let index = self.names(&mut ask.ldap, wants, to).await.map_err(Stop::Fault)?;
         let mut lists = self.lists(connection).await;
         Ok(Memory {
             index,
@@ -259,7 +271,7 @@ impl Origin {
             mending: memory::mending(provider),
             unsettled: HashMap::new(),
             keeps_names: false,
-            seen: Witnesses::default(),
+            seen,
             is_undone: false,
             undo: None,
         })
@@ -353,7 +365,10 @@ impl Feed for LdapSource {
                     return Ok(Start::Not(NotFollowed::Refused(fault.message)));
                 }
             };
-            memory.seen = cursor::witnesses_of(&cursor);
+            let seen = cursor::witnesses_of(&cursor);
+            if !seen.is_empty() {
+                memory.seen = seen;
+            }
             let attributes = std::mem::take(&mut origin.user_attributes);
             // After the key was made: a cookie outlives a change of the schema, and of the URLs of groups.
             origin.user_attributes = known::asked(attributes, types.as_ref());

@@ -3,7 +3,8 @@
 //! 389-DS can be restored from an LDIF of its people and groups alone. Its log of changes stays as it was,
 //! so the cookie is taken, nothing is told, and nothing says that the entries are older than what was told.
 //! But what was told last is in no backup from before it: who was gone is there again, and what was changed
-//! has an older date or is not there. That is looked for whenever the search for changes is begun anew.
+//! has an older date or is not there. That is looked for whenever the search for changes is begun anew. As long as
+//! nothing was told it is the entries that had changed last when following began.
 
 use std::collections::VecDeque;
 
@@ -59,6 +60,11 @@ impl Witnesses {
         self.0.iter()
     }
 
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// This entry was told to be gone.
     pub fn gone(&mut self, id: Id) {
         self.put(id, None);
@@ -70,6 +76,18 @@ impl Witnesses {
             Some(at) => self.put(id, Some(at)),
             // What was known of it before it changed proves nothing any more.
             None => self.0.retain(|known| known.id() != Some(id)),
+        }
+    }
+
+    /// This entry is there when following begins: of all those the ones that changed last are remembered.
+    pub fn there(&mut self, id: Id, entry: &Entry) {
+        let Some(at) = changed(entry) else { return };
+        let place = self.0.partition_point(|known| known.at.as_ref().is_some_and(|it| *it <= at));
+        if place > 0 || self.0.len() < MOST {
+            self.0.insert(place, Witness { id: id.text(true), at: Some(at) });
+        }
+        if self.0.len() > MOST {
+            self.0.pop_front();
         }
     }
 
@@ -107,6 +125,14 @@ mod tests {
         for at in [Some(THEN), Some(LATER), None] {
             assert!(changed.still_stands(Some(&entry(at))), "{at:?}");
         }
+        // Of those who are there at the beginning the ones that changed last, in that order.
+        let mut first = Witnesses::default();
+        for (n, at) in [(1, LATER), (2, BEFORE), (3, THEN), (4, BEFORE), (5, THEN), (6, BEFORE)] {
+            first.there(id(n), &entry(Some(at)));
+        }
+        first.there(id(7), &entry(None));
+        let dates: Vec<&str> = first.all().filter_map(|it| it.at.as_deref()).collect();
+        assert_eq!(dates, [BEFORE, THEN, THEN, LATER]);
         // Each once, the last few, and nothing of one that does not say when it changed.
         seen.read(id(1), &entry(Some(LATER)));
         assert_eq!(seen.all().map(|it| it.id().unwrap()).collect::<Vec<_>>(), [id(2), id(1)]);
