@@ -29,6 +29,8 @@ struct State {
     people: Vec<Person>,
     listed: Vec<&'static str>,
     team_shows_gid: bool,
+    /// How often people were asked for by name, and by a search.
+    asked: (usize, usize),
     /// What it says to the search for changes.
     told: Vec<Vec<Say>>,
 }
@@ -52,13 +54,26 @@ fn texts(values: &[&str]) -> Vec<String> {
 impl Directory {
     /// Followed, and about to tell that these have changed.
     fn follow(runtime: &Runtime, told: Vec<Say>) -> (Self, World) {
+        Directory::follow_many(runtime, told, Vec::new())
+    }
+
+    /// The same with more people, whose primary group the team is.
+    fn follow_many(
+        runtime: &Runtime,
+        told: Vec<Say>,
+        more: Vec<(&'static str, u8)>,
+    ) -> (Self, World) {
         let person = |(name, id)| Person { name, id, gid: TEAM, shows_gid: true, is_shown: true };
         let carol = Person { gid: "9", ..person(("carol", 3)) };
         let dave = Person { gid: "9", ..person(("dave", 4)) };
         let it = Directory(Arc::new(Mutex::new(State {
-            people: vec![person(("alice", 1)), person(("bob", 2)), carol, dave],
+            people: [person(("alice", 1)), person(("bob", 2)), carol, dave]
+                .into_iter()
+                .chain(more.into_iter().map(person))
+                .collect(),
             listed: vec!["carol", "dave"],
             team_shows_gid: true,
+            asked: (0, 0),
             told: Vec::new(),
         })));
         let fake = it.clone();
@@ -94,6 +109,10 @@ impl Directory {
                 ("supportedControl", texts(&["1.3.6.1.4.1.4203.1.9.1.1"])),
             ];
             return vec![Say::Entry(vec![], root), Say::Done(0, None)];
+        }
+        if ask.base.contains("ou=people") {
+            it.asked.0 += usize::from(ask.one);
+            it.asked.1 += usize::from(!ask.one);
         }
         let whole = |base: &str| !ask.one && ask.base == format!("ou={base},{SUFFIX}");
         let by_gid = ask.filter.contains("gidNumber");
@@ -188,4 +207,29 @@ fn an_account_that_is_told_and_hides_its_number_leads_to_a_full_read() {
     let came = world.what_comes_of_following();
     assert!(came.contains("Read(Other(") && came.contains("gidNumber"), "{came}");
     assert!(world.is_in(&group_dn("team"), "alice"));
+}
+
+/// However many leave at once, told or not: nobody is asked about alone but who is told, once.
+#[test]
+fn those_who_leave_a_primary_group_in_one_burst_are_looked_at_together() {
+    let runtime = ldap::runtime();
+    let many: Vec<(&'static str, u8)> =
+        (100..220).map(|n| (&*Box::leak(format!("p{n}").into_boxed_str()), n)).collect();
+    let people = many.iter().map(|(name, n)| became(2, &person_dn(name), [*n; 16]));
+    // The people themselves are told, and of others nothing but that they are not in the group any more.
+    for (what, told, each) in [("told", people.collect(), 120), ("not told", team(), 0)] {
+        let (directory, mut world) = Directory::follow_many(&runtime, told, many.clone());
+        directory.set(|it| {
+            it.people.iter_mut().filter(|it| it.id >= 100).for_each(|it| it.gid = "9");
+            it.asked = (0, 0);
+        });
+        world.until("left", |facts| {
+            !facts.iter().any(|it| it.starts_with("member ") && it.contains(" p1"))
+        });
+        let by_name = |name| world.is_in(&group_dn("team"), name);
+        assert!(["alice", "bob", "carol", "dave"].into_iter().all(by_name), "{what}");
+        let (one, some) = directory.0.lock().unwrap().asked;
+        assert!(one <= each + 6 && some <= 12, "{what}: {one} by name and {some} searches");
+        assert_eq!(world.reads, [], "{what}");
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use ldap3::{Ldap, Scope};
 
+use super::server::Provider;
 use super::wire::Id;
 use super::witness::CHANGED;
 use super::{EVERYTHING, Origin, Stop};
@@ -73,6 +74,27 @@ impl Asker<'_> {
         let entry = self.entry_at(dn, &["objectClass", "gidNumber"]).await?;
         let entry = entry.filter(|entry| Id::of(entry) == Some(id));
         Ok(entry.map(|entry| primary::user(&entry, PrimaryBy::GidNumber)))
+    }
+
+    /// The same of those below the base of users who have one of these ids (as the server spells them), whether
+    /// the filter leaves them out or not.
+    pub async fn primaries_of(
+        &mut self,
+        ids: &[String],
+        provider: Provider,
+    ) -> Result<Vec<(Id, Primary)>, Stop> {
+        let Some(search) = self.search_of(Sort::User) else { return Ok(Vec::new()) };
+        let name = match provider {
+            Provider::OpenLdap => "entryUUID",
+            Provider::Ds389 => "nsUniqueId",
+        };
+        let tests: String = ids.iter().map(|id| format!("({name}={id})")).collect();
+        let attributes = IDS.into_iter().chain(["objectClass", "gidNumber"]);
+        let filter = format!("(|{tests})");
+        let attributes = attributes.map(str::to_owned).collect();
+        let found = self.run(Search { what: "entries", filter, attributes, ..search }).await?;
+        let primary = |entry: &Entry| primary::user(entry, PrimaryBy::GidNumber);
+        Ok(found.iter().filter_map(|entry| Some((Id::of(entry)?, primary(entry)))).collect())
     }
 
     /// The entry of this name, with its ids and these attributes.

@@ -46,8 +46,13 @@ struct Members {
 impl Work<'_, '_> {
     /// Reads the groups that are concerned.
     pub(super) async fn read_groups(&mut self) -> Result<(), Stop> {
-        for uid in std::mem::take(&mut self.uids) {
-            self.groups.extend(self.ask.groups_that(&in_any_case("memberUid", &uid)).await?);
+        let uids = std::mem::take(&mut self.uids);
+        let by_uid = uids.iter().map(|uid| in_any_case("memberUid", uid));
+        let by_gid = std::mem::take(&mut self.gids).into_iter();
+        let by_gid = by_gid.map(|gid| format!("(&(objectClass=posixGroup)(gidNumber={gid}))"));
+        let tests: Vec<String> = by_uid.chain(by_gid).collect();
+        for some in tests.chunks(NAMES_AT_ONCE) {
+            self.groups.extend(self.ask.groups_that(&format!("(|{})", some.concat())).await?);
         }
         if self.any_uid {
             self.groups.extend(self.ask.groups_that("(memberUid=*)").await?);
@@ -300,15 +305,12 @@ impl Work<'_, '_> {
         }
         let lacking = self.draft.lacking(known, &members.people)?;
         let here = self.memory.index.of(&lacking);
+        let ids: Vec<Id> = here.values().copied().collect();
+        let numbers = self.primaries(&ids).await?;
         for ext in lacking {
-            let slot = here.get(&ext).and_then(|id| Some((*id, self.memory.index.get(*id)?)));
-            let now = match slot {
-                Some((id, slot)) => self.ask.primary_of(id, &slot.dn).await?,
-                None => None,
-            };
-            match now {
+            match here.get(&ext).and_then(|id| numbers.get(id)) {
                 Some(Primary::Hidden) => return Ok(false),
-                Some(Primary::Of(of)) if of != *number => {}
+                Some(Primary::Of(of)) if of != number => {}
                 Some(Primary::No) => {}
                 // Changed again meanwhile, which will be told; or hidden altogether, and hidden is not gone.
                 Some(Primary::Of(_)) | None => {
@@ -317,6 +319,30 @@ impl Work<'_, '_> {
             }
         }
         Ok(true)
+    }
+
+    /// Whose primary group those are in who are there: as they were read when they were told, else asked
+    /// for together, and one by one where that does not find them.
+    async fn primaries(&mut self, ids: &[Id]) -> Result<HashMap<Id, Primary>, Stop> {
+        let told = |id: &Id| {
+            let gid = self.numbers.get(id)?;
+            let primary = gid.map_or(Primary::No, |gid| Primary::Of(GroupNumber::Gid(gid)));
+            Some((*id, primary))
+        };
+        let mut primaries: HashMap<Id, Primary> = ids.iter().filter_map(told).collect();
+        let others: Vec<Id> =
+            ids.iter().filter(|id| !primaries.contains_key(id)).copied().collect();
+        for some in others.chunks(NAMES_AT_ONCE) {
+            let texts: Vec<String> = some.iter().map(|id| self.key(*id)).collect();
+            let found = self.ask.primaries_of(&texts, self.provider).await?;
+            primaries.extend(found.into_iter().filter(|(id, _)| some.contains(id)));
+        }
+        for id in others {
+            if let (false, Some(slot)) = (primaries.contains_key(&id), self.memory.index.get(id)) {
+                primaries.extend(self.ask.primary_of(id, &slot.dn).await?.map(|it| (id, it)));
+            }
+        }
+        Ok(primaries)
     }
 }
 

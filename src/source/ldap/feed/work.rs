@@ -64,6 +64,10 @@ pub(super) struct Work<'a, 'v> {
     pub(super) groups: BTreeMap<Id, String>,
     /// User names that somebody has got or lost: whoever lists them is to be read.
     pub(super) uids: BTreeSet<String>,
+    /// Numbers of primary groups that somebody has got or lost: whoever has one is to be read.
+    pub(super) gids: BTreeSet<i64>,
+    /// The number of the primary group of whoever was told, as it was read then.
+    pub(super) numbers: BTreeMap<Id, Option<i64>>,
     /// It is not known which user names changed.
     pub(super) any_uid: bool,
     /// Entries that were not below the bases before, by name.
@@ -102,6 +106,8 @@ impl<'a, 'v> Work<'a, 'v> {
             draft: Draft::new(view),
             groups: BTreeMap::new(),
             uids: BTreeSet::new(),
+            gids: BTreeSet::new(),
+            numbers: BTreeMap::new(),
             any_uid: false,
             newcomers: Vec::new(),
             new_groups: BTreeSet::new(),
@@ -379,8 +385,13 @@ impl<'a, 'v> Work<'a, 'v> {
             tracing::debug!(source = %self.origin.name, dn = %entry.dn, "no readable user name");
             return Ok(());
         }
-        if is_new || before.as_ref().is_none_or(|before| before.gid != gid) {
-            self.memory.unsettle_newly(told.id);
+        self.numbers.insert(told.id, gid);
+        match &before {
+            Some(before) if !is_new => {
+                let numbers = [before.gid, gid].into_iter().flatten();
+                self.gids.extend(numbers.filter(|_| before.gid != gid));
+            }
+            _ => self.memory.unsettle_newly(told.id),
         }
         self.any_uid |= self.refresh && self.memory.wants.uids;
         let old = before.map(|slot| slot.uids).unwrap_or_default();
