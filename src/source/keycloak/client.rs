@@ -5,6 +5,7 @@ use std::sync::Arc;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Semaphore;
+use url::Url;
 
 use super::config::KeycloakConfig;
 use super::fault::{CallError, Fault, scrub};
@@ -27,6 +28,8 @@ pub(super) struct Client {
     tokens: Tokens,
     /// `{origin}[/prefix]`, without a slash at the end.
     base: String,
+    /// The same, read.
+    origin: Url,
     realm: String,
     client_id: String,
     /// Bounds the requests at once, over everything that this source does.
@@ -40,6 +43,7 @@ impl Client {
             http: Http::new(config.timeout, config.ca_file.as_deref())?,
             tokens: Tokens::new(&base, &config.realm, &config.client_id, secret),
             base,
+            origin: config.url.clone(),
             realm: config.realm.clone(),
             client_id: config.client_id.clone(),
             permits: Semaphore::new(config.concurrency.max(1)),
@@ -138,7 +142,10 @@ impl Client {
     }
 
     fn request(&self, path: &[&str], query: &[(&str, &str)]) -> Result<reqwest::Request, Fault> {
-        let url = format!("{}{}", self.base, self.shown(path));
+        // Not read anew for each of them: its host is the same.
+        let mut url = self.origin.clone();
+        let prefix = self.origin.path().trim_end_matches('/');
+        url.set_path(&format!("{prefix}{}", self.shown(path)));
         self.http.client().get(url).query(query).build().map_err(|_| Fault::SignIn {
             message: format!("`url` `{}` cannot be asked", self.base),
             transient: false,
