@@ -122,11 +122,12 @@ impl StoredView {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Whether it is known of the mirror as it is stored, without a look at all.
+    /// Whether it is known of the mirror as it is stored, without a look at all: neither less nor more than
+    /// such a look finds.
     #[cfg(test)]
     pub(super) fn knows_what_leads_to_what(&self) -> bool {
-        let is = self.stored_digest().ok();
-        self.leading().as_ref().is_some_and(|known| Some(known.mirror) == is)
+        let is = self.read_leading().ok();
+        self.leading().as_ref().is_some_and(|known| Some(known) == is.as_ref())
     }
 
     /// Asks the store as it is now.
