@@ -62,6 +62,7 @@ impl Home {
         self.path("store.db")
     }
 
+    /// Only runs read it: how a file is followed is another matter (`tests/following.rs`).
     fn configure(&self, cron: &str, more: &str) {
         let text = format!(
             r#"
@@ -74,6 +75,7 @@ impl Home {
             name = "acme"
             kind = "file"
             realm_export = "realm.json"
+            watch = "off"
             [roles.ml]
             external_roles = ["ML"]
             [roles.ops]

@@ -97,10 +97,12 @@ async fn changes(following: &mut dyn Following, how: &str) {
 async fn changes_within(most: Duration, following: &mut dyn Following, how: &str) {
     let event = tokio::time::timeout(most, following.next()).await;
     let event = event.unwrap_or_else(|_| panic!("{how} was not noticed")).unwrap();
-    let idpsyncd::source::feed::FeedEvent::Read(WhyFull::Other(why)) = event else {
-        panic!("{how}: {event:?}")
-    };
-    assert_eq!(why, "the file changed", "{how}");
+    let changed = idpsyncd::source::feed::FeedEvent::Read(WhyFull::Changed(String::new()));
+    assert_eq!(
+        std::mem::discriminant(&event),
+        std::mem::discriminant(&changed),
+        "{how}: {event:?}"
+    );
 }
 
 /// A folder as Kubernetes mounts a ConfigMap: `realm.json` leads to `..data/realm.json`, and `..data` to
@@ -279,4 +281,22 @@ async fn a_folder_that_is_gone_is_waited_for_and_so_is_what_comes_back_with_it()
     std::fs::create_dir(&place).unwrap();
     mounted(&place);
     changes(&mut *following, "another folder").await;
+}
+
+#[tokio::test]
+async fn a_read_of_the_schedules_is_left_to_the_feed_where_the_file_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("realm.json");
+    std::fs::write(&path, "{}").unwrap();
+    let source = source(&path);
+    let feed = source.as_feed().unwrap();
+    let cursor = mark(&source).await;
+    assert!(feed.stays(&cursor).await.unwrap(), "as it was read");
+    std::fs::write(&path, r#"{"realm":"#).unwrap();
+    assert!(!feed.stays(&cursor).await.unwrap(), "changed");
+    assert!(feed.stays(&mark(&source).await).await.unwrap(), "read since");
+    assert!(feed.stays(&Cursor::new("17")).await.unwrap(), "a cursor of something else");
+    // What is wrong is for the read to tell.
+    std::fs::remove_file(&path).unwrap();
+    assert!(feed.stays(&cursor).await.unwrap(), "gone");
 }

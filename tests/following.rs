@@ -5,6 +5,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 
 use rusqlite::{Connection, OpenFlags};
 use support::asking::Listens;
@@ -99,6 +100,84 @@ fn reads(port: u16) -> usize {
         line.starts_with("idpsyncd_source_reads_total") && line.contains("result=\"complete\"")
     });
     line.and_then(|line| line.rsplit(' ').next()).map_or(0, |count| count.parse().unwrap())
+}
+
+/// A configuration that reads `people.ldif` and runs at the ticks of `cron`.
+fn file_config(cron: &str) -> String {
+    format!(
+        r#"
+        [store]
+        path = "store.db"
+        [schedule]
+        cron = "{cron}"
+        jitter = "0s"
+        [sync]
+        on_missing = {{ after = "0s" }}
+        [[source]]
+        name = "acme"
+        kind = "file"
+        ldif = "people.ldif"
+        users = {{ base = "ou=people,{SUFFIX}", filter = "(objectClass=inetOrgPerson)", username = "uid" }}
+        groups = {{ base = "ou=groups,{SUFFIX}", filter = "(objectClass=groupOfNames)", name = "cn" }}
+        [roles.ml]
+        external_roles = ["ml"]
+        [[roles.ml.policies]]
+        actions = ["profile:Read"]
+        resources = ["*"]
+        "#
+    )
+}
+
+/// An export of everybody, of whom these are in `ml`.
+fn export(of: &[&str]) -> String {
+    let everybody = ["alice", "bob", "carol"].map(|name| person(name, ""));
+    let of: Vec<String> = of.iter().map(|name| person_dn(name)).collect();
+    [tree(), everybody.concat(), group("ml", &of)].concat()
+}
+
+#[test]
+fn a_file_that_changes_again_and_again_is_read_each_time_and_never_falls_back() {
+    let home = Home::new(&file_config("0 0 0 1 1 *"));
+    std::fs::write(home.path("people.ldif"), export(&["alice"])).unwrap();
+    let mut daemon = home.start_at("run", "idpsyncd=info", &[]);
+    daemon.until_logged("source `acme` is followed");
+    for (round, who) in ["bob", "carol", "alice", "bob"].into_iter().enumerate() {
+        std::fs::write(home.path("people.new"), export(&[who])).unwrap();
+        std::fs::rename(home.path("people.new"), home.path("people.ldif")).unwrap();
+        let wanted = BTreeSet::from([format!("{who} ml")]);
+        daemon.until(&format!("{round}: {who}"), || (roles(&home) == wanted).then_some(()));
+    }
+    let log = daemon.log();
+    assert!(!log.contains("by full reads alone"), "it is followed all the time: {log}");
+    daemon.stop();
+}
+
+#[test]
+fn a_file_that_is_half_written_is_left_to_its_feed_by_the_schedules_reads() {
+    let home = Home::new(&file_config("* * * * * *"));
+    let path = home.path("people.ldif");
+    std::fs::write(&path, export(&["alice", "bob"])).unwrap();
+    let mut daemon = home.start_at("run", "idpsyncd=debug", &[]);
+    daemon.until_logged("source `acme` is followed");
+    let whole = export(&["alice", "bob", "carol"]);
+    let half = whole.find("dn: uid=bob").unwrap();
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(&whole.as_bytes()[..half]).unwrap();
+    let starts = || {
+        let log = std::fs::read_to_string(home.path("run.log")).unwrap();
+        log.matches("a run starts").count()
+    };
+    let before = starts();
+    // All but the first and the last of these have begun and ended meanwhile.
+    daemon.until("runs", || (starts() >= before + 3).then_some(()));
+    file.write_all(&whole.as_bytes()[half..]).unwrap();
+    drop(file);
+    daemon.until("carol", || roles(&home).contains("carol ml").then_some(()));
+    let log = daemon.log();
+    for lost in ["grant-removed", "user-missing", "user-deprovisioned"] {
+        assert!(!log.contains(lost), "half of a file was taken for all of it: {log}");
+    }
+    daemon.stop();
 }
 
 #[test]

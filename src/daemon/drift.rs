@@ -3,7 +3,7 @@
 //! A full read and a feed look at a source at different moments, so that what differs may just be on
 //! its way. Whatever the feed tells before it falls silent is no drift; the rest is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::directory::{Delta, DeltaScope, Difference, RowId};
@@ -16,7 +16,11 @@ const NAMED: usize = 10;
 
 /// What sources' last full reads found, and their feeds may still tell.
 #[derive(Debug, Default)]
-pub struct Suspects(BTreeMap<String, Suspected>);
+pub struct Suspects {
+    by_source: BTreeMap<String, Suspected>,
+    /// Sources whose feeds cannot tell anything just now.
+    held_up: BTreeSet<String>,
+}
 
 #[derive(Debug)]
 struct Suspected {
@@ -39,12 +43,12 @@ pub struct Drift {
 impl Suspects {
     /// A full read of `source` found this.
     pub fn found(&mut self, source: &str, rows: BTreeMap<RowId, Difference>, now: Instant) {
-        self.0.insert(source.to_owned(), Suspected { rows, heard: now });
+        self.by_source.insert(source.to_owned(), Suspected { rows, heard: now });
     }
 
     /// The feed of `source` told this.
     pub fn told(&mut self, source: &str, deltas: &[Delta], now: Instant) {
-        let Some(suspected) = self.0.get_mut(source) else { return };
+        let Some(suspected) = self.by_source.get_mut(source) else { return };
         suspected.heard = now;
         let told = DeltaScope::by_all(deltas);
         suspected.rows.retain(|row, _| !told.names(row));
@@ -52,20 +56,31 @@ impl Suspects {
 
     /// `source` is not followed any more, or in another way: nothing can be said.
     pub fn forget(&mut self, source: &str) {
-        self.0.remove(source);
+        self.by_source.remove(source);
+    }
+
+    /// Something stands in the way of the feed of `source`, or no more: until then its silence says nothing.
+    pub fn is_held_up(&mut self, source: &str, held_up: bool, now: Instant) {
+        if held_up {
+            self.held_up.insert(source.to_owned());
+        } else if self.held_up.remove(source)
+            && let Some(suspected) = self.by_source.get_mut(source)
+        {
+            suspected.heard = now;
+        }
     }
 
     /// What has turned out to be drift, or none, since this was asked last.
     pub fn settled(&mut self, now: Instant) -> Vec<Drift> {
         let silent = |it: &Suspected| now.saturating_duration_since(it.heard) >= SILENCE;
         let settled: Vec<String> = self
-            .0
+            .by_source
             .iter()
-            .filter(|(_, suspected)| silent(suspected))
+            .filter(|(source, suspected)| silent(suspected) && !self.held_up.contains(*source))
             .map(|(source, _)| source.clone())
             .collect();
         let drift = settled.into_iter().filter_map(|source| {
-            let Suspected { rows, .. } = self.0.remove(&source)?;
+            let Suspected { rows, .. } = self.by_source.remove(&source)?;
             let first = rows.iter().take(NAMED);
             let first = first.map(|(row, how)| format!("{row} {}", how.as_str())).collect();
             let changes = u64::try_from(rows.len()).unwrap_or(u64::MAX);
@@ -112,6 +127,19 @@ mod tests {
         let first = vec!["the person `a` came".to_owned()];
         assert_eq!(drift, [Drift { source: "corp".to_owned(), changes: 1, first }]);
         assert_eq!(suspects.settled(after(60)), [], "said once");
+    }
+
+    #[test]
+    fn a_feed_that_is_held_up_is_waited_for() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut suspects = Suspects::default();
+        suspects.is_held_up("corp", true, start);
+        suspects.found("corp", [(person("a"), Difference::Went)].into(), after(1));
+        assert_eq!(suspects.settled(after(100)), [], "it cannot tell anything");
+        suspects.is_held_up("corp", false, after(100));
+        assert_eq!(suspects.settled(after(109)), [], "it may still");
+        assert_eq!(suspects.settled(after(110)).len(), 1, "it did not");
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl Daemon {
     }
 
     pub(super) fn ran(&mut self, ran: &Ran, why: Why, all: bool) {
-        for (source, rows) in &ran.outcome.untold {
+        // A feed that asked for a read meanwhile has said that there is something to be found.
+        let untold = ran.outcome.untold.iter().filter(|(source, _)| !self.wanted.contains(*source));
+        for (source, rows) in untold {
             self.suspects.found(source, rows.clone(), Instant::now());
         }
         report::ran(&mut self.told, ran, why, all);

@@ -59,6 +59,9 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// The longest wait before a full read is asked for again that led to another one.
 const LONGEST_READ: Duration = Duration::from_secs(300);
 
+/// The same where a file that changed could not be read: it may be mended at any time.
+const LONGEST_FILE: Duration = Duration::from_secs(30);
+
 /// Whoever has been followed for so long starts anew with waits for full reads.
 const STEADY: Duration = Duration::from_secs(60);
 
@@ -253,6 +256,8 @@ impl Follower {
         // The first read that is asked for is not waited for. After another one that did not let it be
         // followed the schedule's reads will see to it.
         let (mut asked_before, mut followed_since) = (false, false);
+        // Which state of a file was asked for last.
+        let mut asked_for = None;
         loop {
             runs.borrow_and_update();
             let began = Instant::now();
@@ -273,6 +278,15 @@ impl Follower {
                         return;
                     }
                 }
+                // Reading it is how it is followed. What cannot be read is asked for again as all else is.
+                Stopped::Read(WhyFull::Changed(what)) if asked_for.as_ref() != Some(&what) => {
+                    asked_for = Some(what.clone());
+                    let why = WhyFull::Changed(what);
+                    self.tell(Event::Wants { source: self.name.clone(), why });
+                    if runs.changed().await.is_err() {
+                        return;
+                    }
+                }
                 Stopped::Read(why) if asked_before && !followed_since => {
                     self.state(why.to_string(), why == WhyFull::NoCursor);
                     if runs.changed().await.is_err() {
@@ -282,7 +296,11 @@ impl Follower {
                 Stopped::Read(why) => {
                     self.state(why.to_string(), why == WhyFull::NoCursor);
                     if asked_before {
-                        let pause = wait_read.next().unwrap_or(LONGEST_READ);
+                        let longest = match why {
+                            WhyFull::Changed(_) => LONGEST_FILE,
+                            _ => LONGEST_READ,
+                        };
+                        let pause = wait_read.next().unwrap_or(longest).min(longest);
                         // A run of the schedule may come first.
                         let _ = tokio::time::timeout(pause, runs.changed()).await;
                     }

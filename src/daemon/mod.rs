@@ -383,6 +383,7 @@ impl Daemon {
             }
             Event::Wants { source, why } => {
                 tracing::info!(source, "source `{source}` is read in full: {why}");
+                self.suspects.forget(&source);
                 self.wanted.insert(source);
                 self.scheduler.want();
             }
@@ -390,6 +391,7 @@ impl Daemon {
                 if state.how == FollowMode::Full {
                     self.suspects.forget(&source);
                 }
+                self.suspects.is_held_up(&source, state.why.is_some(), Instant::now());
                 if self.told.follows(&source, &state) && !quiet {
                     report::follows(&source, &state);
                 }

@@ -31,13 +31,13 @@ pub trait Feed: Send + Sync {
 
     /// The full read that follows is made while the source is followed and has told all up to `cursor`: it
     /// is to know no less. Of several servers behind one name another may lag behind, and would bring back
-    /// whoever is gone.
+    /// whoever is gone. Whether it is to be made now: `false` where the feed is about to ask for one itself.
     ///
     /// # Errors
     /// It would know less, or that cannot be told.
-    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, SourceError>> {
         let _ = cursor;
-        Box::pin(std::future::ready(Ok(())))
+        Box::pin(std::future::ready(Ok(true)))
     }
 
     /// Goes on from `cursor`, that of `mirror`, to which whoever follows applies each delta
@@ -281,6 +281,9 @@ pub enum WhyFull {
     /// What was told does not fit the mirror.
     #[error("what the feed told does not fit: {0}")]
     Refusal(Refusal),
+    /// The file changed: being read in full is how it is followed. Which state of it that is.
+    #[error("the file changed")]
+    Changed(String),
     /// What only this kind of source has.
     #[error("{0}")]
     Other(String),

@@ -70,11 +70,12 @@ pub(super) async fn ask_one(
     let rules = Rules::new(&settings, source.terms());
     let snapshot = match open_source(source) {
         Ok(opened) => match read(&*opened, source, &rules, start, progress).await {
-            Ok(mut snapshot) => {
+            Ok(Some(mut snapshot)) => {
                 snapshot.diagnostics.extend(token_lives::outlive(config, source, &*opened).await);
                 Ok(snapshot)
             }
-            failed => failed,
+            Ok(None) => return SourceAnswer::NotAsked,
+            Err(error) => Err(error),
         },
         Err(error) => Err(error),
     };
@@ -85,19 +86,22 @@ pub(super) async fn ask_one(
 }
 
 /// Reads a source in full. The cursor from which its feed goes on after that was taken before: what
-/// changes in mid-read is told again.
+/// changes in mid-read is told again. `None`: that feed is about to ask for a read, and knows when.
 pub(super) async fn read(
     opened: &dyn Source,
     source: &SourceConfig,
     rules: &Rules<'_>,
     start: Option<ReadStart>,
     progress: OnProgress,
-) -> Result<Snapshot, SourceError> {
+) -> Result<Option<Snapshot>, SourceError> {
     let cursor = match (start, opened.as_feed()) {
         // It goes on from where it is.
         (Some(ReadStart { followed: true, cursor }), feed) => {
-            if let (Some(feed), Some(cursor)) = (feed, &cursor) {
-                feed.stays(cursor).await?;
+            if let (Some(feed), Some(cursor)) = (feed, &cursor)
+                && !feed.stays(cursor).await?
+            {
+                tracing::debug!(source = %source.name, "its feed is about to have it read");
+                return Ok(None);
             }
             cursor
         }
@@ -116,5 +120,5 @@ pub(super) async fn read(
     };
     let mut snapshot = opened.read(rules, progress).await?;
     snapshot.cursor = cursor;
-    Ok(snapshot)
+    Ok(Some(snapshot))
 }

@@ -37,6 +37,9 @@ const EVERY: Duration = Duration::from_millis(250);
 const SETTLED: Duration = Duration::from_secs(2);
 /// So long where somebody was seen to write to it and has not closed it.
 const SETTLED_OPEN: Duration = Duration::from_secs(30);
+/// One that never keeps still is told of after so long, and read as it is where nobody has it open: others are
+/// put in its place all the time.
+const RESTLESS: Duration = Duration::from_secs(60);
 
 /// What the mirror was made of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -138,6 +141,17 @@ impl Feed for FileSource {
         })
     }
 
+    /// A file that has changed may be half written: the feed has it read once it has kept still.
+    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, SourceError>> {
+        Box::pin(async move {
+            // What is no cursor of a file's is told by whoever follows it.
+            let read = serde_json::from_str::<Written>(cursor.as_str());
+            let look = off_the_runtime(|| look(self.path(), self.is_export()));
+            // Why it cannot be looked at is told by the read.
+            Ok(read.is_err() || look.is_err() || read.ok().map(|it| it.look) == look.ok())
+        })
+    }
+
     fn follow<'a>(
         &'a self,
         interest: &'a dyn Interest,
@@ -152,8 +166,7 @@ impl Feed for FileSource {
             if self.written(interest, written.look.clone()).settings != written.settings {
                 return Ok(Start::Read(WhyFull::Foreign("set of the source's settings")));
             }
-            let now = chrono::Utc::now();
-            let state = FollowState::new(FollowMode::Poll, now);
+            let state = FollowState::new(FollowMode::Poll, chrono::Utc::now());
             Ok(Start::Here(Box::new(Watched {
                 path: self.path(),
                 is_export: self.is_export(),
@@ -161,6 +174,7 @@ impl Feed for FileSource {
                 is_armed: false,
                 read: written.look,
                 seen: None,
+                restless: None,
                 state: watch::Sender::new(state),
             })))
         })
@@ -178,6 +192,8 @@ struct Watched<'a> {
     read: String,
     /// As it was seen last where that is different, and since when.
     seen: Option<(String, Instant)>,
+    /// Since when it has been different, however often it changed since.
+    restless: Option<Instant>,
     state: watch::Sender<FollowState>,
 }
 
@@ -192,18 +208,13 @@ impl Watched<'_> {
         }) {
             Ok(look) => look,
             Err(error) => {
-                self.seen = None;
-                let why = format!("`{}` cannot be read: {error}", self.path.display());
-                self.state.send_if_modified(|state| {
-                    let news = state.why.as_ref() != Some(&why);
-                    state.why = Some(why);
-                    news
-                });
+                (self.seen, self.restless) = (None, None);
+                self.held_up(format!("`{}` cannot be read: {error}", self.path.display()));
                 return false;
             }
         };
         if look == self.read {
-            self.seen = None;
+            (self.seen, self.restless) = (None, None);
             self.state.send_if_modified(|state| {
                 let told = |at| began.signed_duration_since(at).num_seconds() < 1;
                 let news = state.why.is_some() || !state.current_at.is_some_and(told);
@@ -218,15 +229,35 @@ impl Watched<'_> {
         match &self.seen {
             Some((seen, since)) if *seen == look => since.elapsed() >= self.settled(),
             _ => {
-                self.seen = Some((look, Instant::now()));
+                let now = Instant::now();
+                self.seen = Some((look, now));
+                if *self.restless.get_or_insert(now) + RESTLESS <= now {
+                    self.held_up(format!(
+                        "`{}` is written to again and again and has not kept still",
+                        self.path.display()
+                    ));
+                }
                 false
             }
         }
     }
 
+    /// Something stands in the way.
+    fn held_up(&self, why: String) {
+        self.state.send_if_modified(|state| {
+            let news = state.why.as_ref() != Some(&why);
+            state.why = Some(why);
+            news
+        });
+    }
+
     /// How long it must have kept still.
     fn settled(&self) -> Duration {
-        if self.watch.is_being_written() { SETTLED_OPEN } else { SETTLED }
+        match self.restless {
+            _ if self.watch.is_being_written() => SETTLED_OPEN,
+            Some(since) if since.elapsed() >= RESTLESS => EVERY,
+            _ => SETTLED,
+        }
     }
 
     /// When to look again whatever happens.
@@ -244,7 +275,8 @@ impl Following for Watched<'_> {
             while !self.changed() {
                 self.watch.happens(self.wait()).await;
             }
-            Ok(FeedEvent::Read(WhyFull::Other("the file changed".to_owned())))
+            let seen = self.seen.as_ref().map(|(look, _)| look.clone());
+            Ok(FeedEvent::Read(WhyFull::Changed(seen.unwrap_or_default())))
         })
     }
 

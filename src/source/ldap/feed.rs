@@ -310,18 +310,18 @@ impl Feed for LdapSource {
         .boxed()
     }
 
-    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<(), SourceError>> {
+    fn stays<'a>(&'a self, cursor: &'a Cursor) -> BoxFuture<'a, Result<bool, SourceError>> {
         async move {
             if ad::stays(self, cursor).await? {
-                return Ok(());
+                return Ok(true);
             }
-            let Some(server) = cursor::server_of(cursor) else { return Ok(()) };
+            let Some(server) = cursor::server_of(cursor) else { return Ok(true) };
             let connection = self.connector.connect_only_to(&server).await;
             self.marked(connection.map_err(|error| SourceError {
                 message: format!("source `{}`: {}", self.name, error.message),
                 ..error
             })?);
-            Ok(())
+            Ok(true)
         }
         .boxed()
     }
