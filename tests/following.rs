@@ -272,6 +272,32 @@ fn a_source_that_is_not_to_be_followed_waits_for_its_runs() {
     daemon.stop();
 }
 
+#[test]
+fn a_source_that_cannot_be_followed_says_why_in_the_log_and_in_the_status() {
+    let nobody = format!("canary = \"{}\"", person_dn("nobody"));
+    let table = [
+        ("without the overlay", "", "", "syncprov"),
+        ("a partial read", SYNCPROV, &nobody, "the last full read did not bring everything"),
+    ];
+    for (name, overlay, more, why) in table {
+        let Some(server) = OpenLdap::start(&company(), overlay) else { return };
+        let home = Home::new(&config(&server, free_port(), more));
+        let mut daemon = home.start_at("run", "idpsyncd=info", &[]);
+        daemon.until_logged("changes are seen by full reads alone: ");
+        let log = daemon.log();
+        let told = log.lines().find(|line| line.contains("by full reads alone")).unwrap();
+        assert!(told.contains(why), "{name}: {told}");
+        daemon.until(&format!("{name}: status"), || {
+            home.run(&["status"])
+                .stdout
+                .windows(why.len())
+                .any(|it| it == why.as_bytes())
+                .then_some(())
+        });
+        daemon.stop();
+    }
+}
+
 /// A record of an LDIF as a change that adds it.
 fn add(record: &str) -> String {
     let (dn, rest) = record.split_once('\n').unwrap();

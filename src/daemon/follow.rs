@@ -30,7 +30,7 @@ use crate::directory::{Delta, Patch, Refusal};
 use crate::model::FollowMode;
 use crate::model::panicked::{own_fault, words_of};
 use crate::source::feed::{
-    FeedEvent, FollowState, Following, MirrorView, NotFollowed, Start, WhyFull,
+    FeedEvent, FollowState, Following, Mark, MirrorView, NotFollowed, Start, WhyFull,
 };
 use crate::source::{SourceError, open_source};
 use crate::store::{Lead, LockError, Store};
@@ -288,7 +288,11 @@ impl Follower {
                     }
                 }
                 Stopped::Read(why) if asked_before && !followed_since => {
-                    self.state(why.to_string(), why == WhyFull::NoCursor);
+                    let why = match why {
+                        WhyFull::NoCursor => self.why_no_cursor().await,
+                        why => why.to_string(),
+                    };
+                    self.state(why, false);
                     if runs.changed().await.is_err() {
                         return;
                     }
@@ -321,6 +325,24 @@ impl Follower {
 
     fn source(&self) -> Option<&SourceConfig> {
         self.config.sources.get(self.place)
+    }
+
+    /// Why the read before left no cursor to go on from.
+    async fn why_no_cursor(&self) -> String {
+        let none = || WhyFull::NoCursor.to_string();
+        let Some(source) = self.source() else { return none() };
+        let settings = self.config.settings();
+        let rules = settings.rules(source.terms());
+        let opened = match open_source(source) {
+            Ok(opened) => opened,
+            Err(error) => return error.to_string(),
+        };
+        let Some(feed) = opened.as_feed() else { return none() };
+        match feed.mark(&rules).await {
+            Ok(Mark::Not(why)) => why.to_string(),
+            Ok(Mark::At(_)) => WhyFull::Incomplete.to_string(),
+            Err(error) => error.to_string(),
+        }
     }
 
     fn tell(&self, event: Event) {

@@ -236,6 +236,11 @@ pub enum WhyFull {
     /// The mirror has no cursor.
     #[error("there is no cursor to go on from")]
     NoCursor,
+    /// The mirror has no cursor although there could be one.
+    #[error(
+        "the last full read did not bring everything, and what it missed no feed would tell again"
+    )]
+    Incomplete,
     /// The cursor is of another server, base, filter, identity or set of attributes.
     #[error("the cursor is of another {0}")]
     Foreign(&'static str),

@@ -545,7 +545,7 @@ fn a_cursor_the_read_that_goes_with_it_and_what_follows_are_of_one_server() {
     assert_eq!(ldap::usernames(&read().unwrap()), ["alice", "bob"]);
     // What another one says does not go with that cursor, however well it answers.
     two.set(|it| it.fault = Box::new(|_| Some(vec![Say::Close])));
-    let error = stays().and_then(|()| read().map(drop)).unwrap_err();
+    let error = stays().and_then(|_| read().map(drop)).unwrap_err();
     assert!(error.transient, "{error}");
 }
 
