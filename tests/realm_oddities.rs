@@ -524,3 +524,138 @@ fn a_group_that_people_are_in_and_nothing_lists_is_not_gone() {
     let after = held(&merge(Some(&before), snapshot).mirror.directory);
     assert!(!after.iter().any(|it| it.contains("/Eng")), "{after:?}");
 }
+
+/// Three people who hold one role each, which gives the others: through a client that does not count, too.
+fn nested() -> Value {
+    json!({
+        "realm": "shop", "enabled": true, "groups": [],
+        "roles": {
+            "realm": [
+                {"id": "r1", "name": "dev"}, {"id": "r2", "name": "ops"},
+                {"id": "r3", "name": "lead", "composite": true,
+                 "composites": {"realm": ["dev"], "client": {"shop": ["boss"]}}},
+            ],
+            "client": {
+                "shop": [{"id": "s1", "name": "buyer"}, {"id": "s2", "name": "boss", "composite": true,
+                    "composites": {"client": {"shop": ["buyer"], "other": ["inner"]}}}],
+                "other": [{"id": "o1", "name": "inner", "composite": true,
+                    "composites": {"realm": ["ops"]}}]
+            }
+        },
+        "clients": [{"clientId": "shop"}, {"clientId": "other"}],
+        "users": [
+            {"id": "u1", "username": "ann", "enabled": true, "realmRoles": ["lead"]},
+            {"id": "u2", "username": "bob", "enabled": true, "clientRoles": {"shop": ["boss"]}},
+            {"id": "u3", "username": "cay", "enabled": true, "clientRoles": {"other": ["inner"]}}
+        ]
+    })
+}
+
+type Edit = fn(&mut Value);
+
+/// What is left out, what else is changed; what is gone, whether the source is complete, what is told.
+type Case<'a> = (&'a [&'a str], Edit, &'a str, bool, Vec<&'a str>);
+
+/// Takes what is called `name` out of a list.
+fn take(export: &mut Value, from: &str, name: &str) {
+    export.pointer_mut(from).unwrap().as_array_mut().unwrap().retain(|it| it["name"] != name);
+}
+
+fn nested_without(paths: &[&str], edit: Edit) -> Value {
+    let mut export = nested();
+    edit(&mut export);
+    for path in paths {
+        let (above, key) = path.rsplit_once('/').unwrap_or(("", path));
+        let above = if above.is_empty() { String::new() } else { format!("/{above}") };
+        let above = export.pointer_mut(&above).unwrap().as_object_mut().unwrap();
+        above.remove(key).unwrap_or_else(|| panic!("{path}"));
+    }
+    export
+}
+
+/// What takes something, by what is left out, and by what is gone from a list that is there.
+#[test]
+fn a_list_of_roles_that_is_left_out_is_unknown_and_one_that_is_there_says_what_is_not_in_it() {
+    let before = merge(None, read(&nested())).mirror.directory;
+    let all = held(&before);
+    assert!(all.contains("ann ops") && all.contains("cay ops") && all.contains("bob shop/buyer"));
+    let ann = "ann dev, ann lead, ann ops, ann other/inner, ann shop/boss, ann shop/buyer";
+    let absent = |what: &str| {
+        format!(
+            "the export has no `{what}`: what its composite roles contain is not known to it; what was \
+             known of that stays"
+        )
+    };
+    let (roles, realm, client) = (absent("roles"), absent("roles.realm"), absent("roles.client"));
+    let (shop, other) = (absent("roles.client.shop"), absent("roles.client.other"));
+    let not_listed = "realm role `lead` is held but not listed under `roles`: it counts as a role that \
+                      contains nothing, as Keycloak imports it";
+    let nobody: Edit = |it| it["users"][0]["realmRoles"] = json!([]);
+    let no_dev: Edit = |it| {
+        take(it, "/roles/realm", "dev");
+        it["roles"]["realm"][1]["composites"]["realm"] = json!([]);
+    };
+    let cases: Vec<Case> = vec![
+        (&["roles"], |_| {}, "", true, vec![&roles]),
+        (&["roles/realm", "roles/client"], |_| {}, "", true, vec![&client, &realm]),
+        (&["roles/realm"], |_| {}, "", true, vec![&realm]),
+        (&["roles/client"], |_| {}, "", true, vec![&client]),
+        (&["roles/client/shop"], |_| {}, "", true, vec![&shop]),
+        (&["roles/client/other"], |_| {}, "", true, vec![&other]),
+        (&["roles/client/shop", "roles/client/other"], |_| {}, "", true, vec![&other, &shop]),
+        // Who holds what was read all the same.
+        (&["roles"], nobody, ann, true, vec![&roles]),
+        (&["roles/realm"], nobody, ann, true, vec![&realm]),
+        (&["roles/client"], nobody, ann, true, vec![&client]),
+        // The realm's list is there: what is not in it is gone, wherever it was contained.
+        (&["roles/client"], no_dev, "ann dev", true, vec![&client]),
+        (
+            &["roles/client"],
+            |it| take(it, "/roles/realm", "ops"),
+            "ann ops, bob ops, cay ops",
+            true,
+            vec![&client],
+        ),
+        // Held, and not in its list: Keycloak's import makes it, and nothing is in it.
+        (
+            &[],
+            |it| take(it, "/roles/realm", "lead"),
+            "ann dev, ann ops, ann other/inner, ann shop/boss, ann shop/buyer",
+            true,
+            vec![not_listed],
+        ),
+        // Contained, and not in its list: Keycloak refuses that, and the list is not whole.
+        (&[], |it| take(it, "/roles/realm", "ops"), "", false, vec![]),
+        (&[], |it| take(it, "/roles/client/other", "inner"), "", false, vec![]),
+        // A list that nobody needs is not missed.
+        (
+            &["roles/client/other"],
+            |it| {
+                it["users"][2]["clientRoles"] = json!({});
+                it["roles"]["client"]["shop"][1]["composites"]["client"]["other"] = json!([]);
+            },
+            "ann ops, ann other/inner, bob ops, bob other/inner, cay ops, cay other/inner",
+            true,
+            vec![],
+        ),
+    ];
+    for (without, edit, gone, complete, warnings) in cases {
+        let export = nested_without(without, edit);
+        let name = format!("without {without:?}: {}", export["roles"]);
+        let snapshot = read(&export);
+        assert_eq!(snapshot.is_complete(), complete, "{name}: {:?}", snapshot.scopes());
+        assert_eq!(snapshot.warnings(), warnings, "{name}");
+        let fresh = held(&merge(None, snapshot.clone()).mirror.directory);
+        let after = merge(Some(&before), snapshot.clone());
+        assert_eq!(after.complete, complete, "{name}");
+        let now = held(&after.mirror.directory);
+        let lost: Vec<&str> = all.difference(&now).map(String::as_str).collect();
+        assert_eq!(lost.join(", "), gone, "{name}");
+        assert!(now.is_superset(&fresh) && now.is_subset(&all), "{name}: {now:?}");
+        // A second one like it changes nothing, and the next that has everything heals it.
+        let again = merge(Some(&after.mirror.directory), snapshot).mirror.directory;
+        assert_eq!(held(&again), now, "{name}");
+        let whole = merge(Some(&again), read(&nested())).mirror.directory;
+        assert_eq!(whole.digest(), before.digest(), "{name}");
+    }
+}

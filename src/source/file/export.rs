@@ -23,8 +23,8 @@ pub(super) struct Export {
     pub(super) enabled: Option<bool>,
     /// Its groups; absent where the export leaves them out.
     pub(super) groups: Option<Vec<Group>>,
-    /// Its roles; absent where the export leaves them out.
-    pub(super) roles: Option<Roles>,
+    /// Its roles, as far as the export lists any.
+    pub(super) roles: Roles,
     /// Its clients.
     pub(super) clients: Vec<Client>,
     /// The file has `users` of its own.
@@ -59,11 +59,29 @@ pub(super) struct Group {
     pub(super) sub_groups: Vec<Group>,
 }
 
-/// The realm's roles and its clients'.
+/// The realm's roles and its clients'. A list that is absent is one that the export leaves out.
 #[derive(Default, Debug)]
 pub(super) struct Roles {
-    pub(super) realm: Vec<Role>,
-    pub(super) client: Vec<(String, Vec<Role>)>,
+    /// The export has `roles`, whatever is in them.
+    pub(super) there: bool,
+    pub(super) realm: Option<Vec<Role>>,
+    pub(super) client: Option<Vec<(String, Option<Vec<Role>>)>>,
+}
+
+impl Roles {
+    /// Whether the export lists the roles of a client, or of the realm.
+    pub(super) fn are_told(&self, client: Option<&str>) -> bool {
+        match client {
+            None => self.realm.is_some(),
+            Some(client) => self.told_clients().any(|told| told == client),
+        }
+    }
+
+    /// The clients whose roles the export lists, none of them too.
+    pub(super) fn told_clients(&self) -> impl Iterator<Item = &str> {
+        let lists = self.client.iter().flatten();
+        lists.filter(|(_, list)| list.is_some()).map(|(client, _)| client.as_str())
+    }
 }
 
 /// A role.
@@ -192,47 +210,46 @@ fn group(value: &Value, at: At<'_>, odd: &mut Oddities) -> Option<Group> {
     })
 }
 
-fn roles(object: &Map<String, Value>, odd: &mut Oddities) -> Option<Roles> {
+fn roles(object: &Map<String, Value>, odd: &mut Oddities) -> Roles {
     let at = At::top("roles");
     let object = match object.get("roles") {
-        None | Some(Value::Null) => return None,
+        None | Some(Value::Null) => return Roles::default(),
         Some(Value::Object(object)) => object,
         Some(other) => {
             let doubt = odd.note(at, format!("is {}, not an object", kind(other)));
             odd.doubts.roles.get_or_insert(doubt);
-            return Some(Roles::default());
+            return Roles { there: true, ..Roles::default() };
         }
     };
     let realm = role_list(object.get("realm"), at.key("realm"), odd);
     let (value, key) = odd.renamed(object, "client", "application", at);
     let at = at.key(key);
-    let mut client = Vec::new();
-    match value {
-        None => {}
+    let client = match value {
+        None => None,
         Some(Value::Object(clients)) => {
-            for (id, list) in clients {
-                client.push((id.clone(), role_list(Some(list), at.name(id), odd)));
-            }
+            let list =
+                |(id, list): (&String, _)| (id.clone(), role_list(Some(list), at.name(id), odd));
+            Some(clients.iter().map(list).collect())
         }
         Some(other) => {
             let doubt = odd.note(at, format!("is {}, not an object", kind(other)));
             odd.doubts.roles.get_or_insert(doubt);
+            None
         }
-    }
-    Some(Roles { realm, client })
+    };
+    Roles { there: true, realm, client }
 }
 
-fn role_list(value: Option<&Value>, at: At<'_>, odd: &mut Oddities) -> Vec<Role> {
-    match value {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(list)) => {
+fn role_list(value: Option<&Value>, at: At<'_>, odd: &mut Oddities) -> Option<Vec<Role>> {
+    match said(value)? {
+        Value::Array(list) => {
             let role = |(index, value)| role(value, at.item(index), odd);
-            list.iter().enumerate().filter_map(role).collect()
+            Some(list.iter().enumerate().filter_map(role).collect())
         }
-        Some(other) => {
+        other => {
             let doubt = odd.note(at, format!("is {}, not a list", kind(other)));
             odd.doubts.roles.get_or_insert(doubt);
-            Vec::new()
+            None
         }
     }
 }

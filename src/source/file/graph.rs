@@ -10,16 +10,23 @@
 //! that nothing can name: its bare name is empty, and its key and `norm` begin with
 //! [`UNCOUNTED`]; only `identity` shows people what it is. One that leads to nothing that counts
 //! (all of `account`, `realm-management`, …) is left out.
+//!
+//! # Lists of roles that are left out
+//!
+//! Without `roles`, `roles.realm`, `roles.client` or a client's list in it the file still says who holds
+//! which role, but not what a role of that list contains: what was known of it stands
+//! ([`UntoldRoles`]), and the reading is no less complete. A list that is there and does not have a role
+//! says that there is none.
 
 mod roles;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::builtin::Builtin;
-use super::export::{Export, Group};
+use super::export::{Export, Group, Roles};
 use super::odd::{ByClient, Names, Oddities};
 use crate::directory::{
-    Completeness, Interest, Kind, NewRef, RefIdx, SnapshotBuilder, client_role_key,
+    Completeness, Interest, Kind, NewRef, RefIdx, SnapshotBuilder, UntoldRoles, client_role_key,
 };
 use crate::model::{Diagnostic, DiagnosticCode, Subject};
 
@@ -51,6 +58,7 @@ pub(super) enum Fit {
 /// Where everything is.
 pub(super) struct Graph<'a> {
     counted: &'a [String],
+    roles: &'a Roles,
     builtin: Builtin,
     interest: &'a dyn Interest,
     paths: HashMap<String, Vec<RefIdx>>,
@@ -58,6 +66,8 @@ pub(super) struct Graph<'a> {
     client: HashMap<String, HashMap<String, Place>>,
     /// Roles that someone holds but the file does not list.
     unlisted: Vec<String>,
+    /// The clients (`None`: the realm) of roles that are held or contained, whose list the file leaves out.
+    untold: BTreeSet<Option<String>>,
     /// Why the roles that could be read may not be all that are listed.
     doubt: Option<String>,
 }
@@ -66,7 +76,7 @@ impl<'a> Graph<'a> {
     /// Makes the refs of `export`. `counted` are the clients whose roles count, `interest` is
     /// what rules can name.
     pub(super) fn build(
-        export: &Export,
+        export: &'a Export,
         counted: &'a [String],
         interest: &'a dyn Interest,
         builder: &mut SnapshotBuilder,
@@ -74,12 +84,14 @@ impl<'a> Graph<'a> {
     ) -> Self {
         let mut graph = Graph {
             counted,
+            roles: &export.roles,
             builtin: Builtin::of(export),
             interest,
             paths: HashMap::new(),
             realm: HashMap::new(),
             client: HashMap::new(),
             unlisted: Vec::new(),
+            untold: BTreeSet::new(),
             doubt: odd.doubts.roles.clone(),
         };
         graph.roles(export, builder, odd);
@@ -127,6 +139,19 @@ impl<'a> Graph<'a> {
 
     /// Tells of roles that someone holds but the file does not list.
     pub(super) fn unlisted(&self, builder: &mut SnapshotBuilder) {
+        if !self.untold.is_empty() {
+            builder.untold_roles_are(self.untold_roles());
+        }
+        for what in self.left_out() {
+            builder.tell(Diagnostic::warning(
+                DiagnosticCode::ExportIncomplete,
+                Subject::scope("roles"),
+                format!(
+                    "the export has no {what}: what its composite roles contain is not known to it; \
+                     what was known of that stays"
+                ),
+            ));
+        }
         for name in &self.unlisted {
             builder.tell(Diagnostic::warning(DiagnosticCode::RoleUnlisted, Subject::Name(name.clone()), format!(
                 "{name} is held but not listed under `roles`: it counts as a role that contains \
@@ -143,17 +168,16 @@ impl<'a> Graph<'a> {
         if let Some(place) = known {
             return *place;
         }
+        let counts = self.counts(client);
+        let untold = self.is_untold(client);
         let place = if refused(client, name, builder) {
             Place::Nowhere
-        } else if self.counts(client)
-            && let Some(number) = reference(builder, client, name, None, true)
+        } else if (counts || untold)
+            && let Some(number) = reference(builder, client, name, None, counts)
         {
-            if self.builtin.is(client, name) {
-                builder.implies_is(number, self.inside(client, name));
-            } else if let Some(doubt) = &self.doubt {
-                builder.implies_is(number, Completeness::Partial(doubt.clone()));
-            } else {
-                self.unlisted.push(title(client, name));
+            match self.contents(client, name) {
+                Some(contents) => builder.implies_is(number, contents),
+                None => self.unlisted.push(title(client, name)),
             }
             Place::At(number)
         } else {
@@ -173,6 +197,51 @@ impl<'a> Graph<'a> {
 
     fn counts(&self, client: Option<&str>) -> bool {
         client.is_none_or(|client| self.counted.iter().any(|counted| counted == client))
+    }
+
+    /// Whether the file leaves out the list that roles of `client` stand in. Somebody holds or contains one,
+    /// which is noted.
+    fn is_untold(&mut self, client: Option<&str>) -> bool {
+        let untold = !self.roles.are_told(client);
+        if untold {
+            self.untold.insert(client.map(str::to_owned));
+        }
+        untold
+    }
+
+    /// How much is known of what a role contains that the file does not list; `None`: nothing is in it.
+    fn contents(&self, client: Option<&str>, name: &str) -> Option<Completeness> {
+        if self.builtin.is(client, name) && self.counts(client) {
+            return Some(self.inside(client, name));
+        }
+        let doubt = self.doubt.clone().map(Completeness::Partial);
+        doubt.or((!self.roles.are_told(client)).then_some(Completeness::NotAsked))
+    }
+
+    fn untold_roles(&self) -> UntoldRoles {
+        let client = |client: &str| client_role_key(client, "").trim_end_matches('/').to_owned();
+        let told = self.roles.told_clients().map(client);
+        let told = told.flat_map(|client| [format!("{UNCOUNTED}{client}"), client]);
+        UntoldRoles { realm: self.roles.realm.is_none(), clients_but: Some(told.collect()) }
+    }
+
+    /// What the file leaves out of its roles though they are held or contained; all of them in any case.
+    fn left_out(&self) -> Vec<String> {
+        if self.doubt.is_some() {
+            // There is something that is no list: that is told.
+            return Vec::new();
+        }
+        if !self.roles.there {
+            return vec!["`roles`".to_owned()];
+        }
+        let of = |client: &Option<String>| match client {
+            None => "`roles.realm`".to_owned(),
+            Some(_) if self.roles.client.is_none() => "`roles.client`".to_owned(),
+            Some(client) => format!("`roles.client.{client}`"),
+        };
+        let mut left_out: Vec<String> = self.untold.iter().map(of).collect();
+        left_out.dedup();
+        left_out
     }
 
     /// What is known of what a role contains that Keycloak makes and the file does not list: nothing,

@@ -89,7 +89,7 @@ fn read_file(
     if people.persons() == 0 {
         return Err(failed(nobody(&export, people.service_accounts())));
     }
-    if !has_groups && export.roles.is_none() && !people.in_anything() {
+    if !has_groups && !export.roles.there && !people.in_anything() {
         let why = "it has neither `groups` nor `roles`, and no user is in any: it lists people but \
                    not what they are in; export the whole realm with `kc.sh export`";
         let doubts = &mut people.odd.doubts;
@@ -140,13 +140,6 @@ fn diagnostics(export: &Export, config: &RealmExportConfig) -> Vec<Diagnostic> {
             "the export has no `groups`: nobody is in any",
         ));
     }
-    if export.roles.is_none() {
-        warnings.push(Diagnostic::warning(
-            DiagnosticCode::ExportIncomplete,
-            Subject::scope("roles"),
-            "the export has no `roles`: what composite roles contain is not known to it",
-        ));
-    }
     match export.federated {
         0 => {}
         1 => warnings.push(Diagnostic::warning(
@@ -162,7 +155,7 @@ fn diagnostics(export: &Export, config: &RealmExportConfig) -> Vec<Diagnostic> {
             ),
         )),
     }
-    let roles = export.roles.iter().flat_map(|roles| &roles.client).map(|(id, _)| id);
+    let roles = export.roles.client.iter().flatten().map(|(id, _)| id);
     let known: Vec<&String> = export.clients.iter().map(|it| &it.id).chain(roles).collect();
     let absent = |client: &&String| !known.contains(client) && !builtin::is_client(client);
     for client in config.clients.iter().filter(absent) {

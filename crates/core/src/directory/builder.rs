@@ -5,7 +5,7 @@ use hashbrown::HashMap;
 use super::canonical::canonical;
 use super::{
     Completeness, Cursor, DirUser, DirUserIdx, Directory, DomainSid, Enabled, Kind, OwnDomain,
-    Proven, RefIdx, RefRow, Rid, Snapshot,
+    Proven, RefIdx, RefRow, Rid, Snapshot, UntoldRoles,
 };
 use crate::model::diagnostic::Diagnostic;
 use crate::model::{IndexVec, TooMany};
@@ -65,6 +65,7 @@ pub struct SnapshotBuilder {
     unnamed: Option<String>,
     groups: Completeness,
     roles: Completeness,
+    untold_roles: UntoldRoles,
     organizations: Completeness,
     members: IndexVec<RefIdx, Completeness>,
     implies: IndexVec<RefIdx, Completeness>,
@@ -87,6 +88,7 @@ impl SnapshotBuilder {
             unnamed: None,
             groups: Completeness::Complete,
             roles: Completeness::Complete,
+            untold_roles: UntoldRoles::default(),
             organizations: Completeness::NotAsked,
             members: IndexVec::default(),
             implies: IndexVec::default(),
@@ -290,6 +292,11 @@ impl SnapshotBuilder {
         self.roles = completeness;
     }
 
+    /// Says which lists of roles the source left out. What it says nobody holds is not here all the same.
+    pub fn untold_roles_are(&mut self, untold: UntoldRoles) {
+        self.untold_roles = untold;
+    }
+
     /// Says whether all organizations are here.
     pub fn organizations_are(&mut self, completeness: Completeness) {
         self.organizations = completeness;
@@ -365,6 +372,7 @@ impl SnapshotBuilder {
             unnamed: self.unnamed,
             groups: self.groups,
             roles: self.roles,
+            untold_roles: self.untold_roles,
             organizations: self.organizations,
             members: self.members.select(&order),
             implies: self.implies.select(&order),

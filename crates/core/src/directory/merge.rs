@@ -145,7 +145,7 @@ impl<'d> Heirs<'d> {
                     || !self.snapshot.members.iter().all(Completeness::is_complete)
             }
             Kind::RealmRole | Kind::ClientRole | Kind::Attribute => {
-                !self.snapshot.roles.is_complete()
+                !self.snapshot.roles.is_complete() || self.is_untold(reference)
             }
             Kind::Organization => self.organizations_are_partial(),
             Kind::OrganizationGroup => {
@@ -158,6 +158,13 @@ impl<'d> Heirs<'d> {
                 }
             }
         }
+    }
+
+    /// Whether a reference of the mirror may be there still, though none of it was read, and nobody is in
+    /// it then.
+    fn is_untold(&self, reference: &RefRow) -> bool {
+        self.snapshot.roles.is_complete()
+            && self.snapshot.untold_roles.cover(reference.kind, self.old.text(reference.norm))
     }
 
     fn organizations_are_partial(&self) -> bool {
@@ -187,8 +194,10 @@ impl<'d> Heirs<'d> {
     /// Where nobody asked for them, what the mirror has is as old as the last question, so it is
     /// forgotten, and `known` says so.
     fn list_stands(&self, reference: &RefRow) -> bool {
-        self.index(reference)
-            .is_none_or(|index| matches!(self.snapshot.members.at(index), Completeness::Partial(_)))
+        match self.index(reference) {
+            Some(index) => matches!(self.snapshot.members.at(index), Completeness::Partial(_)),
+            None => !self.is_untold(reference),
+        }
     }
 
     /// Whether it stands where a reference of the mirror led.
@@ -273,8 +282,8 @@ fn tell_known(builder: &mut SnapshotBuilder, heirs: &Heirs<'_>) {
             Some(Completeness::Partial(_)) | None if reference.known => {
                 builder.members_are(place, Completeness::Complete);
             }
-            None => builder.members_are(place, unknown()),
-            Some(_) => {}
+            None if !heirs.is_untold(reference) => builder.members_are(place, unknown()),
+            None | Some(_) => {}
         }
         match read.map(|(_, implies)| *implies) {
             Some(Completeness::Complete) => {}

@@ -59,7 +59,7 @@ pub use rows::{
     Head, Listed, MirrorRows, Patch, PersonEntry, PersonRow, RefEntry, Staying, without_row,
 };
 pub use sid::{AccountSid, DomainSid, OwnDomain, Rid};
-pub use snapshot::{Completeness, ScopeReport, Snapshot};
+pub use snapshot::{Completeness, ScopeReport, Snapshot, UntoldRoles};
 
 use std::collections::{BTreeMap, BTreeSet};
 

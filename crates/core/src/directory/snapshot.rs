@@ -1,5 +1,7 @@
 //! What one read brought.
 
+use std::collections::BTreeSet;
+
 use super::{Cursor, Directory, Enabled, Kind, OwnDomain, RefIdx};
 use crate::model::IndexVec;
 use crate::model::diagnostic::{Diagnostic, texts};
@@ -34,6 +36,42 @@ pub struct ScopeReport {
     pub partial: Option<String>,
 }
 
+/// Lists of roles that a source left out, though it said of everybody which roles they hold. So nobody is
+/// in such a role that is not here; but which there are, and what each contains, it does not say: what was
+/// known of that stands.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct UntoldRoles {
+    /// The realm's own.
+    pub realm: bool,
+    /// Those of every client but these, each as the part of its roles' norms before the first `/`. `None`:
+    /// no client's.
+    pub clients_but: Option<BTreeSet<String>>,
+}
+
+impl UntoldRoles {
+    /// Whether a reference belongs into such a list.
+    #[must_use]
+    pub fn cover(&self, kind: Kind, norm: &str) -> bool {
+        match kind {
+            Kind::RealmRole => self.realm,
+            Kind::ClientRole => self.clients_but.as_ref().is_some_and(|told| {
+                !norm.split_once('/').is_some_and(|(client, _)| told.contains(client))
+            }),
+            Kind::Group
+            | Kind::Attribute
+            | Kind::ForeignPrincipal
+            | Kind::Organization
+            | Kind::OrganizationGroup => false,
+        }
+    }
+
+    /// Whether there is no such list.
+    #[must_use]
+    pub fn none(&self) -> bool {
+        *self == UntoldRoles::default()
+    }
+}
+
 /// What one source said in one read.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -47,6 +85,8 @@ pub struct Snapshot {
     pub groups: Completeness,
     /// Whether these are all roles of the realm and the configured clients.
     pub roles: Completeness,
+    /// Of which roles the source does not say that there are others.
+    pub untold_roles: UntoldRoles,
     /// Whether these are all organizations. Where nobody asked there are none here, and the mirror forgets
     /// those that it had.
     pub organizations: Completeness,
@@ -85,6 +125,7 @@ impl Snapshot {
         self.users.is_complete()
             && self.groups.is_complete()
             && self.roles.is_complete()
+            && self.untold_roles.none()
             && !matches!(self.organizations, Completeness::Partial(_))
             && whole(&self.members)
             && whole(&self.implies)

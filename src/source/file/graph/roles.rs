@@ -1,6 +1,7 @@
 //! The roles of a realm export, and what each contains.
 //!
-//! Keycloak's import makes a role that somebody holds, so it counts as one that contains nothing.
+//! Keycloak's import makes a role that somebody holds, so it counts as one that contains nothing where its
+//! list is there. What a role of a list that the file leaves out contains is not told.
 //! But the roles that Keycloak itself makes are there whether the file lists them or not: what those
 //! contain is unknown ([`super::super::builtin`]).
 
@@ -17,12 +18,19 @@ struct Listed<'a> {
     client: Option<&'a str>,
     role: &'a Role,
     counts: bool,
+    /// What it contains may be known from before alone, so it is kept whatever it leads to now.
+    untold: bool,
     contains: Vec<usize>,
     /// How much of what it contains is known.
     implies: Completeness,
 }
 
 impl Listed<'_> {
+    /// Whether it counts, or may lead to what counts for all that the file says.
+    fn may_give(&self) -> bool {
+        self.counts || self.untold || matches!(self.implies, Completeness::Partial(_))
+    }
+
     fn unknown(&mut self, why: String) {
         if !matches!(self.implies, Completeness::Partial(_)) {
             self.implies = Completeness::Partial(why);
@@ -46,12 +54,18 @@ impl Graph<'_> {
                 client,
                 role,
                 counts: self.counts(client),
+                untold: self.is_untold(client),
                 contains: Vec::new(),
-                implies: self.inside(client, name),
+                implies: self.contents(client, name).unwrap_or_else(|| self.inside(client, name)),
             });
         }
-        contents(&mut listed);
-        self.defaults(export, &mut listed);
+        let mut missing = contents(&mut listed);
+        missing.extend(self.defaults(export, &mut listed));
+        // The list is not whole: what it does not have is not gone.
+        if let (None, Some(missing)) = (&odd.doubts.roles, missing.into_iter().next()) {
+            odd.doubts.roles = Some(missing.clone());
+            self.doubt = Some(missing);
+        }
         let matters = matters(&listed);
         let mut places = Vec::with_capacity(listed.len());
         for (role, matters) in listed.iter().zip(&matters) {
@@ -73,8 +87,9 @@ impl Graph<'_> {
         }
     }
 
-    /// The roles that Keycloak makes, that the file does not list, and that something listed
-    /// contains; and the role of new users where the file says in the old way what it contains.
+    /// The roles that something listed contains and the file does not list, since Keycloak makes them or
+    /// their list is left out; and the role of new users where the file says in the old way what it
+    /// contains.
     fn implied(&self, export: &Export) -> Vec<(Option<String>, Role)> {
         let mut known: HashSet<(Option<&str>, &str)> = HashSet::new();
         let mut wanted: Vec<(Option<&str>, &str)> = Vec::new();
@@ -89,7 +104,8 @@ impl Graph<'_> {
         wanted.extend(defaults);
         let mut implied = Vec::new();
         for (client, name) in wanted {
-            if known.insert((client, name)) && self.builtin.is(client, name) {
+            let there = self.builtin.is(client, name) || !self.roles.are_told(client);
+            if known.insert((client, name)) && there && !is_dots(name) {
                 let role =
                     Role { id: None, name: name.to_owned(), composite: false, composites: None };
                 implied.push((client.map(str::to_owned), role));
@@ -98,31 +114,37 @@ impl Graph<'_> {
         implied
     }
 
-    /// Puts into the role of new users what the file says in the way of older servers.
-    fn defaults(&self, export: &Export, listed: &mut [Listed<'_>]) {
+    /// Puts into the role of new users what the file says in the way of older servers. What it does not
+    /// list though it should is told.
+    fn defaults(&self, export: &Export, listed: &mut [Listed<'_>]) -> Vec<String> {
+        let mut missing = Vec::new();
         let default_role = self.builtin.default_role();
         let place = |client: Option<&str>, name: &str| {
             listed.iter().position(|it| it.client == client && it.role.name == name)
         };
-        let Some(outer) = place(None, default_role) else { return };
+        let Some(outer) = place(None, default_role) else { return missing };
         let inner: Vec<_> = old_defaults(export)
             .into_iter()
             .map(|(client, name)| place(client, name).ok_or_else(|| title(client, name)))
             .collect();
-        let Some(outer) = listed.get_mut(outer) else { return };
+        let Some(outer) = listed.get_mut(outer) else { return missing };
         for inner in inner {
             match inner {
                 Ok(inner) => outer.contains.push(inner),
-                Err(title) => outer.unknown(format!(
+                Err(title) => missing.push(format!(
                     "new users are given {title}, which the file does not list under `roles`"
                 )),
             }
+        }
+        if let Some(first) = missing.first() {
+            outer.unknown(first.clone());
         }
         let doubt = export.default_roles.doubt.as_ref();
         let doubt = doubt.or(export.clients.iter().find_map(|it| it.default_roles.doubt.as_ref()));
         if let (None, Some(doubt)) = (&export.default_role, doubt) {
             outer.unknown(doubt.clone());
         }
+        missing
     }
 
     fn listed<'e>(&mut self, export: &'e Export, builder: &mut SnapshotBuilder) -> Vec<Listed<'e>> {
@@ -150,6 +172,7 @@ impl Graph<'_> {
                 client,
                 role,
                 counts,
+                untold: false,
                 contains: Vec::new(),
                 implies: Completeness::Complete,
             };
@@ -164,10 +187,11 @@ impl Graph<'_> {
 
 /// Every role that is listed, with its client.
 fn each_role(export: &Export) -> impl Iterator<Item = (Option<&str>, &Role)> {
-    let roles = export.roles.as_ref();
-    let realm = roles.into_iter().flat_map(|roles| &roles.realm).map(|role| (None, role));
-    let client = roles.into_iter().flat_map(|roles| &roles.client);
-    realm.chain(client.flat_map(|(id, roles)| roles.iter().map(|role| (Some(id.as_str()), role))))
+    let realm = export.roles.realm.iter().flatten().map(|role| (None, role));
+    let client = export.roles.client.iter().flatten();
+    realm.chain(
+        client.flat_map(|(id, roles)| roles.iter().flatten().map(|role| (Some(id.as_str()), role))),
+    )
 }
 
 /// What is in a composite role.
@@ -216,8 +240,9 @@ fn listed_ref(
     number
 }
 
-/// Finds what each composite role contains.
-fn contents(listed: &mut [Listed<'_>]) {
+/// Finds what each composite role contains. What the file does not list of it though it should is told.
+fn contents(listed: &mut [Listed<'_>]) -> Vec<String> {
+    let mut missing = Vec::new();
     let numbers: HashMap<(Option<&str>, &str), usize> =
         listed.iter().enumerate().map(|(n, l)| ((l.client, l.role.name.as_str()), n)).collect();
     for outer in listed {
@@ -237,14 +262,17 @@ fn contents(listed: &mut [Listed<'_>]) {
                 // What this inner role contains is unknown, so what the outer one gives is too.
                 None => {
                     let inner = title(client, name);
-                    outer.unknown(format!("{own} contains {inner}, which the file does not list"));
+                    let why = format!("{own} contains {inner}, which the file does not list");
+                    missing.push(why.clone());
+                    outer.unknown(why);
                 }
             }
         }
     }
+    missing
 }
 
-/// For each role whether it counts or leads to one that does.
+/// For each role whether it counts, or leads or may lead to one that does.
 fn matters(listed: &[Listed<'_>]) -> Vec<bool> {
     let mut inside: Vec<Vec<usize>> = vec![Vec::new(); listed.len()];
     for (outer, role) in listed.iter().enumerate() {
@@ -254,7 +282,7 @@ fn matters(listed: &[Listed<'_>]) -> Vec<bool> {
             }
         }
     }
-    let mut matters: Vec<bool> = listed.iter().map(|role| role.counts).collect();
+    let mut matters: Vec<bool> = listed.iter().map(Listed::may_give).collect();
     let mut next: Vec<usize> =
         (0..listed.len()).filter(|n| matters.get(*n) == Some(&true)).collect();
     while let Some(number) = next.pop() {
