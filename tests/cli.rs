@@ -600,23 +600,81 @@ fn check_reports_several_problems_at_once() {
         .says("lonely");
 }
 
+/// Every command that changes something on the way to telling it, but those that need a database
+/// (`store grant`, `import osmo-db`).
 #[test]
-fn a_sync_that_cannot_say_what_it_did_says_that_it_did() {
-    let home = Home::new();
-    let sync = || {
-        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let mut command = binary();
-        command.arg("sync").current_dir(home.folder.path()).stdout(full);
-        command.args(["--config", "idpsyncd.toml"]).output().unwrap()
-    };
-    for (committed, said) in [(true, "generation 1 is committed, but cannot"), (false, "cannot")] {
-        let done = sync();
-        let error = String::from_utf8_lossy(&done.stderr).into_owned();
-        assert_eq!(done.status.code(), Some(1), "{error}");
-        assert!(error.contains(&format!("error: {said} write to standard output")), "{error}");
-        assert_eq!(error.contains("committed"), committed, "{error}");
+fn a_command_that_cannot_say_what_it_did_says_that_it_did() {
+    for output in ["text", "json"] {
+        let home = Home::new();
+        home.configure(&format!("{CONFIG}\n[h2o]\niam = [\"iam/*.json\"]\n"));
+        fs::create_dir(home.path("iam")).unwrap();
+        home.write(
+            "policy.json",
+            r#"{"resources": ["*"], "statements": [
+                {"subjects": ["role:AUDIT"], "actions": ["app:list"], "effect": "allow"}]}"#,
+        );
+        let generation = || home.json(&["status"])["generation"].as_u64().unwrap();
+        let unheard = |args: &[&str], done: Option<&str>| {
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let mut command = home.command(&[args, &["--output", output]].concat());
+            let ended = command.stdout(full).output().unwrap();
+            let error = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(1), "{args:?}: {error}");
+            let said = done.map_or_else(String::new, |done| format!("{done}, but "));
+            let cannot = "cannot write to standard output: No space left";
+            let secret = "its secret cannot be written to standard output: No space left";
+            let tells = |what: &str| error.contains(&format!("error: {said}{what}"));
+            assert!(tells(cannot) || tells(secret), "{args:?}: {error}");
+        };
+        // What is committed, and that nothing is said to be where nothing is.
+        let commits = |args: &[&str]| {
+            let before = home.json(&["status"])["generation"].as_u64().unwrap_or(0);
+            unheard(args, Some(&format!("generation {} is committed", before + 1)));
+            assert_eq!(generation(), before + 1, "{args:?}");
+        };
+        let nothing = |args: &[&str]| {
+            let before = generation();
+            unheard(args, None);
+            assert_eq!(generation(), before, "{args:?}");
+        };
+        commits(&["sync"]);
+        nothing(&["sync"]);
+        nothing(&["status"]);
+        commits(&["user", "add", "svc", "--service", "--reason", "r"]);
+        commits(&["user", "disable", "svc", "--reason", "r"]);
+        nothing(&["user", "disable", "svc", "--reason", "r"]);
+        commits(&["user", "enable", "svc", "--reason", "r"]);
+        commits(&["grant", "add", "svc", "hand", "--reason", "r"]);
+        unheard(&["token", "create", "svc", "ci", "--expires", "1d"], Some("token `ci` is made"));
+        assert_eq!(home.json(&["token", "show", "svc", "ci"])["name"], "ci");
+        commits(&["token", "revoke", "svc", "ci"]);
+        commits(&["grant", "remove", "svc", "hand"]);
+        commits(&["user", "remove", "svc", "--reason", "r"]);
+        home.lose_three();
+        nothing(&["sync", "--dry-run"]);
+        commits(&["sync"]);
+        let id = home.json(&["plan", "show"])["id"].as_str().unwrap().to_owned();
+        unheard(&["plan", "discard", &id], Some(&format!("plan {id} is forgotten")));
+        home.run(&["plan", "show"]).says("Nothing is held.");
+        home.run(&["sync"]).exits(3);
+        commits(&["plan", "approve", &id]);
+        unheard(&["store", "init"], Some("the store `store.db` is there"));
+        unheard(&["store", "copy", "--to", "copy.db"], Some("the copy is committed"));
+        assert!(home.path("copy.db").exists());
+        unheard(&["h2o", "iam", "import", "policy.json"], Some("`iam/policy.json` is written"));
+        assert!(home.path("iam/policy.json").exists());
+        unheard(&["h2o", "iam", "import", "policy.json"], None);
     }
-    assert_eq!(home.json(&["status"])["generation"], 1);
+    // What the first user of a store without an identity provider begins with stays.
+    let home = Home::new();
+    home.write("password", &"a".repeat(43));
+    home.configure(
+        "[store]\npath = \"store.db\"\n[default_admin]\nusername = \"admin\"\nrole = \"boss\"\n\
+         password = { file = \"password\" }\n[roles.boss]\n[[roles.boss.policies]]\nactions = [\"*:*\"]\n",
+    );
+    home.run(&["user", "add", "admin", "--reason", "r"])
+        .exits(1)
+        .complains("generation 1 is committed, but ");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::account::{actor, deed};
 use super::args::{GrantCommand, Output};
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
-use super::{Context, Failure, exit, reach};
+use super::{AlreadyDone, Context, Failure, exit, reach};
 use crate::model::{
     GrantKind, LocalGrant, RoleIdx, State, UserId, UsernameError, rfc3339, username,
 };
@@ -58,7 +58,7 @@ fn done(
     role: &str,
     (plan, generation): (&Plan, u64),
 ) -> Result<u8, Failure> {
-    match output {
+    AlreadyDone::generation(generation).then(match output {
         Output::Json => {
             let mut value = json!({
                 "grant": what, "user": user, "role": role, "generation": generation,
@@ -67,16 +67,16 @@ fn done(
                 let rows = reach::Rows(Some(plan));
                 map.insert("reach".to_owned(), json!(rows));
             }
-            print::json(&value)?;
+            print::json(&value)
         }
         Output::Text => {
             let mut out = vec![format!(
                 "The grant of `{role}` to `{user}` is {what}: generation {generation} is committed."
             )];
             out.extend(reach::lines(plan, true, Style::detect()));
-            print::lines(&out)?;
+            print::lines(&out)
         }
-    }
+    })?;
     Ok(exit::DONE)
 }
 

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::args::{Global, H2oCommand, IamCommand, Output};
 use super::print::{self, Style};
-use super::{Failure, exit, load};
+use super::{AlreadyDone, Failure, exit, load};
 use crate::config::{Config, H2oConfig, name_fits, role_in_another_case};
 use crate::platform::h2o::{self, IamFault, IamPolicy};
 
@@ -95,15 +95,17 @@ fn import(config: &Config, file: &Path, output: Output) -> Result<u8, Failure> {
     }
     let stored = if new.is_empty() { None } else { Some(store(h2o, file, &h2o::write(&new))?) };
     let known = given.len() - new.len();
+    let is_stored = |path: &PathBuf| AlreadyDone::that(format!("`{}` is written", path.display()));
+    let committed = stored.as_ref().map_or_else(AlreadyDone::nothing, is_stored);
     if output == Output::Json {
-        print::json(&json!({
+        committed.then(print::json(&json!({
             "stored": new.len(), "known": known,
             "file": stored.map(|path| path.display().to_string()),
-        }))?;
+        })))?;
         return Ok(exit::DONE);
     }
     let policies = |count: usize| print::count(count as u64, "policy", "policies");
-    print::lines(&[match stored {
+    committed.then(print::lines(&[match stored {
         None => format!("Nothing to import: {} of the file, all there already.", policies(known)),
         Some(path) => {
             let already = if known == 0 {
@@ -118,7 +120,7 @@ fn import(config: &Config, file: &Path, output: Output) -> Result<u8, Failure> {
                 policies(new.len())
             )
         }
-    }])?;
+    }]))?;
     Ok(exit::DONE)
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::{Output, PlanCommand};
 use super::print::{self, Style};
-use super::{Context, Failure, changes, exit, reach};
+use super::{AlreadyDone, Context, Failure, changes, exit, reach};
 use crate::plan::{Changes, view};
 use crate::sync;
 
@@ -15,12 +15,12 @@ pub(super) fn run(at: Context<'_>, command: &PlanCommand, output: Output) -> Res
         PlanCommand::Approve { id, all } => approve(at, id, *all, output),
         PlanCommand::Discard { id } => {
             sync::discard(at.store, id)?;
-            match output {
-                Output::Json => print::json(&json!({ "id": id, "discarded": true }))?,
+            AlreadyDone::that(format!("plan {id} is forgotten")).then(match output {
+                Output::Json => print::json(&json!({ "id": id, "discarded": true })),
                 Output::Text => print::lines(&[format!(
                     "Plan {id} is forgotten until the next run asks again."
-                )])?,
-            }
+                )]),
+            })?;
             Ok(exit::DONE)
         }
     }
@@ -80,7 +80,7 @@ fn show(at: Context<'_>, id: Option<&str>, all: bool, output: Output) -> Result<
 fn approve(at: Context<'_>, id: &str, all: bool, output: Output) -> Result<u8, Failure> {
     let Context { config, store } = at;
     let (plan, generation) = sync::approve(config, store, id, "idpsyncd plan approve", Utc::now())?;
-    match output {
+    AlreadyDone::generation(generation).then(match output {
         Output::Json => {
             let words = |change| view(change, &plan);
             let changes: Vec<_> = plan.changes.iter().map(words).collect();
@@ -88,7 +88,7 @@ fn approve(at: Context<'_>, id: &str, all: bool, output: Output) -> Result<u8, F
                 "id": id, "approved": true, "generation": generation,
                 "summary": plan.summary, "changes": changes,
                 "reach": reach::Rows(Some(&plan)),
-            }))?;
+            }))
         }
         Output::Text => {
             let style = Style::detect();
@@ -98,8 +98,8 @@ fn approve(at: Context<'_>, id: &str, all: bool, output: Output) -> Result<u8, F
             out.extend(reach::lines(&plan, all, style));
             out.push(String::new());
             out.push(format!("Plan {id} is applied: generation {generation} is committed."));
-            print::lines(&out)?;
+            print::lines(&out)
         }
-    }
+    })?;
     Ok(exit::DONE)
 }

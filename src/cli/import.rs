@@ -11,7 +11,7 @@ use serde_json::json;
 use super::account::actor;
 use super::args::{ImportCommand, Output};
 use super::print::{self, Style, count};
-use super::{Context, Failure, changes, exit, reach, runtime};
+use super::{AlreadyDone, Context, Failure, changes, exit, reach, runtime};
 use crate::model::{Deed, rfc3339};
 use crate::plan::{Changes, Summary, view};
 use crate::sync::osmo_db::{self, Import, Url};
@@ -56,7 +56,7 @@ pub(super) fn run(at: Context<'_>, command: &ImportCommand, output: Output) -> R
     let import = osmo_db::import(at.config, at.store, &rows, &deed, *dry_run, now)?;
     let found = !import.plan.changes.is_empty();
     let status = if *dry_run && found { exit::CHANGES } else { exit::DONE };
-    match output {
+    AlreadyDone::to(import.before, import.generation).then(match output {
         Output::Json => {
             let Import { plan, before, generation, left_out } = &import;
             let changes: Vec<_> = plan.changes.iter().map(|change| view(change, plan)).collect();
@@ -65,10 +65,10 @@ pub(super) fn run(at: Context<'_>, command: &ImportCommand, output: Output) -> R
                 "generation_before": before, "generation": generation, "exit_status": status,
                 "summary": plan.summary, "changes": changes,
                 "reach": reach::Rows(Some(plan)), "left_out": left_out,
-            }))?;
+            }))
         }
-        Output::Text => print::lines(&text(&import, *dry_run, Style::detect()))?,
-    }
+        Output::Text => print::lines(&text(&import, *dry_run, Style::detect())),
+    })?;
     Ok(status)
 }
 

@@ -43,7 +43,7 @@ use crate::model::TooMany;
 use crate::source::kinds;
 use crate::store::{CopyError, Store, StoreError};
 use crate::sync::osmo_db::ReadError;
-use crate::sync::{ManualError, RunError};
+use crate::sync::{ManualError, Outcome, RunError};
 use args::{Cli, Command, Format, Global, GlobalArgs, Output, ReportCommand};
 use print::OutputError;
 use time::MomentError;
@@ -120,6 +120,48 @@ impl From<CopyError> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Failure::Error(error.to_string())
+    }
+}
+
+/// What a command has done before it tells that. Status 1 alone says that nothing was changed, so where
+/// something fails after that, the error says first what was done.
+struct AlreadyDone(Option<String>);
+
+impl AlreadyDone {
+    /// Nothing was changed.
+    fn nothing() -> Self {
+        AlreadyDone(None)
+    }
+
+    /// A generation of the store.
+    fn generation(number: u64) -> Self {
+        AlreadyDone::that(format!("generation {number} is committed"))
+    }
+
+    /// What a run committed, if anything.
+    fn by_run(outcome: &Outcome) -> Self {
+        AlreadyDone::to(outcome.before, outcome.generation)
+    }
+
+    /// The generation to which the store went from `before`, if it is another.
+    fn to(before: u64, generation: u64) -> Self {
+        match generation {
+            generation if generation == before => AlreadyDone::nothing(),
+            generation => AlreadyDone::generation(generation),
+        }
+    }
+
+    /// Something else: a sentence without its full stop.
+    fn that(what: String) -> Self {
+        AlreadyDone(Some(what))
+    }
+
+    /// What came of a step after that.
+    fn then<T>(&self, step: Result<T, impl Into<Failure>>) -> Result<T, Failure> {
+        step.map_err(|error| match (error.into(), &self.0) {
+            (Failure::Error(error), Some(done)) => Failure::Error(format!("{done}, but {error}")),
+            (failure, _) => failure,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::args::{Output, StoreCommand, StoreCopyArgs};
 use super::import::{hide_password_of, parse};
 use super::print::{self, count};
 use super::progress::on_terminal;
-use super::{Context, Failure, exit};
+use super::{AlreadyDone, Context, Failure, exit};
 use crate::config::store_at;
 use crate::daemon::store_password;
 use crate::model::StoreConfig;
@@ -47,10 +47,14 @@ pub(super) fn run(at: Context<'_>, args: &StoreCopyArgs, output: Output) -> Resu
         end();
         done?
     };
-    match output {
-        Output::Json => print::json(&as_json(&copied, args.dry_run))?,
-        Output::Text => print::lines(&as_text(&copied, args.dry_run))?,
-    }
+    let done = match args.dry_run {
+        true => AlreadyDone::nothing(),
+        false => AlreadyDone::that("the copy is committed".to_owned()),
+    };
+    done.then(match output {
+        Output::Json => print::json(&as_json(&copied, args.dry_run)),
+        Output::Text => print::lines(&as_text(&copied, args.dry_run)),
+    })?;
     Ok(exit::DONE)
 }
 

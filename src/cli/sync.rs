@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::args::{Output, SyncArgs};
 use super::print::{self, Style, Table, count};
-use super::{Context, Failure, changes, exit, progress, reach, runtime};
+use super::{AlreadyDone, Context, Failure, changes, exit, progress, reach, runtime};
 use crate::config::Config;
 use crate::directory::ScopeReport;
 use crate::model::diagnostic::{Diagnostic, DiagnosticView};
@@ -44,16 +44,12 @@ pub(super) fn run(at: Context<'_>, args: &SyncArgs, output: Output) -> Result<u8
     let outcome = outcome?;
     complain(&outcome);
     let status = status(&outcome, args);
-    let stored = stored_held(store, &outcome)?;
+    let committed = AlreadyDone::by_run(&outcome);
+    let stored = committed.then(stored_held(store, &outcome))?;
     let held = outcome.plan.as_ref().and_then(|plan| plan.held.as_ref()).or(stored.as_ref());
-    let told = match output {
+    committed.then(match output {
         Output::Json => print::json(&report(&outcome, held, args.dry_run, status)),
         Output::Text => print::lines(&text(config, &outcome, held, args, Style::detect())),
-    };
-    // Status 1 says that nothing was changed.
-    told.map_err(|error| match outcome.generation {
-        generation if generation == outcome.before => Failure::from(error),
-        generation => Failure::Error(format!("generation {generation} is committed, but {error}")),
     })?;
     Ok(status)
 }

@@ -16,7 +16,7 @@ use super::grant::user_called;
 use super::print::{self, Style, Table};
 use super::time::{From, moment};
 use super::user::{find, status_word};
-use super::{Context, Failure, exit};
+use super::{AlreadyDone, Context, Failure, exit};
 use crate::model::{Change, NewToken, State, Time, UserId, rfc3339, token};
 use crate::plan::{ByHand, TablesRef};
 use crate::store::{Reader, Store, TokenRow};
@@ -76,12 +76,13 @@ fn create(at: Context<'_>, args: TokenArgs, output: Output) -> Result<u8, Failur
             told(&SecretString::from(format!("{value:#}")), "\n")
         }
     };
-    told.map_err(|error| {
+    let made = AlreadyDone::that(format!("token `{name}` is made"));
+    made.then(told.map_err(|error| {
         Failure::Error(format!(
-            "token `{name}` is made, but its secret cannot be written to standard output: {error}; \
-             nobody knows it, so revoke it: idpsyncd token revoke {user} {name}"
+            "its secret cannot be written to standard output: {error}; nobody knows it, so revoke it: \
+             idpsyncd token revoke {user} {name}"
         ))
-    })?;
+    }))?;
     print::aside(&format!(
         "Token `{name}` of `{user}` is good until {}, with {}; its secret is not shown again.",
         rfc3339(expires_at),
@@ -334,14 +335,14 @@ fn revoke(
         let user = find_user(state, user)?;
         Ok(ByHand::RemoveToken { user, name: name.to_owned(), by: by.clone() })
     })?;
-    match output {
+    AlreadyDone::generation(generation).then(match output {
         Output::Json => print::json(&json!({
             "token": "revoked", "user": user, "name": name, "generation": generation,
-        }))?,
+        })),
         Output::Text => print::lines(&[format!(
             "Token `{name}` of `{user}` is revoked: generation {generation} is committed."
-        )])?,
-    }
+        )]),
+    })?;
     Ok(exit::DONE)
 }
 

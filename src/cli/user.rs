@@ -6,12 +6,12 @@ use serde_json::{Value, json};
 use super::account::actor;
 use super::args::{Output, UserCommand};
 use super::print::{self, Style, Table};
-use super::{Context, Failure, exit, reach, runtime, token};
+use super::{AlreadyDone, Context, Failure, exit, reach, runtime, token};
 use crate::directory::local;
 use crate::model::{Deed, LocalAccount, Status, Time, rfc3339};
 use crate::plan::{reason, reason_views};
 use crate::source::OnProgress;
-use crate::store::{GrantDetail, Reader, UserDetail};
+use crate::store::{GrantDetail, Reader, Store, UserDetail};
 use crate::sync::{self, ManualError, Options, UserWish};
 
 pub(super) fn run(at: Context<'_>, command: UserCommand, output: Output) -> Result<u8, Failure> {
@@ -54,23 +54,25 @@ fn change(
     if reason.trim().is_empty() {
         return Err(Failure::Usage("`--reason` is empty".to_owned()));
     }
-    if matches!(wish, UserWish::Add { .. }) {
-        first_store(at)?;
-    }
+    let first = match wish {
+        UserWish::Add { .. } => first_store(at)?,
+        UserWish::Disable | UserWish::Enable | UserWish::Remove => AlreadyDone::nothing(),
+    };
     let deed = Deed { by: actor(), reason };
-    let done = sync::change_user(at.config, at.store, name, wish, &deed, Utc::now())?;
+    let done = first.then(sync::change_user(at.config, at.store, name, wish, &deed, Utc::now()))?;
     let what = match wish {
         UserWish::Add { .. } => "added",
         UserWish::Disable => "disabled",
         UserWish::Enable => "enabled",
         UserWish::Remove => "removed",
     };
+    let generation = done.as_ref().map(|(_, generation)| *generation);
+    let committed = generation.map_or_else(AlreadyDone::nothing, AlreadyDone::generation);
     let standing = match &done {
-        Some(_) => still(&*sync::existing_reader(at.store)?, name)?,
+        Some(_) => committed.then(still(at.store, name))?,
         None => None,
     };
-    let generation = done.as_ref().map(|(_, generation)| *generation);
-    match output {
+    committed.then(match output {
         Output::Json => {
             let mut value = json!({ "user": name, "done": what, "generation": generation });
             if let (Some((plan, _)), Some(map)) = (&done, value.as_object_mut())
@@ -79,7 +81,7 @@ fn change(
                 let rows = reach::Rows(Some(plan));
                 map.insert("reach".to_owned(), json!(rows));
             }
-            print::json(&value)?;
+            print::json(&value)
         }
         Output::Text => {
             let mut out = vec![match generation {
@@ -92,14 +94,15 @@ fn change(
             if let Some((plan, _)) = &done {
                 out.extend(reach::lines(plan, true, Style::detect()));
             }
-            print::lines(&out)?;
+            print::lines(&out)
         }
-    }
+    })?;
     Ok(exit::DONE)
 }
 
 /// What an identity provider says of the user all the same.
-fn still(reader: &dyn Reader, name: &str) -> Result<Option<String>, Failure> {
+fn still(store: &dyn Store, name: &str) -> Result<Option<String>, Failure> {
+    let reader = sync::existing_reader(store)?;
     let Ok(name) = crate::model::username::canonical(name) else { return Ok(None) };
     let gone = |user: &UserDetail| user.status.is_deprovisioned();
     let Some(user) = reader.user(&name)?.filter(|user| !gone(user)) else { return Ok(None) };
@@ -115,7 +118,7 @@ fn still(reader: &dyn Reader, name: &str) -> Result<Option<String>, Failure> {
 
 /// Where there is no identity provider that could be down, the first user need not wait for a sync:
 /// it is made here.
-fn first_store(Context { config, store }: Context<'_>) -> Result<(), Failure> {
+fn first_store(Context { config, store }: Context<'_>) -> Result<AlreadyDone, Failure> {
     let none = match store.reader()? {
         Some(reader) => reader.meta()?.generation == 0,
         None => true,
@@ -128,9 +131,10 @@ fn first_store(Context { config, store }: Context<'_>) -> Result<(), Failure> {
             ..Options::default()
         };
         let silent: OnProgress = std::sync::Arc::new(|_| {});
-        runtime()?.block_on(sync::run(config, store, &options, &silent, Utc::now()))?;
+        let run = sync::run(config, store, &options, &silent, Utc::now());
+        return Ok(AlreadyDone::by_run(&runtime()?.block_on(run)?));
     }
-    Ok(())
+    Ok(AlreadyDone::nothing())
 }
 
 fn show(reader: &dyn Reader, user: &UserDetail, output: Output) -> Result<u8, Failure> {
