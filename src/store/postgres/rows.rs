@@ -1,15 +1,18 @@
 //! Rows on their way into a table: a few as a statement each, many by `COPY`, while which whoever sends them
 //! goes on, and what is done to the table behind them.
 //!
-//! The server works at one lot of rows while the next one is put into words. What becomes of a lot is told by
-//! whatever is asked next in its transaction, the commit at last: see [`Session::come_to_rest`].
+//! The server works at one lot of rows while the next one is put into words, and lots of one table that follow
+//! each other go by one `COPY`. What becomes of them is told by whatever else is asked next in their transaction,
+//! the commit at last: see [`Session::come_to_rest`].
 
 use std::future::Future;
+use std::io::Write as _;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::SinkExt as _;
 use futures_util::future::try_join_all;
+use tokio::sync::mpsc::{self, Sender};
 use tokio::task::JoinHandle;
 use tokio_postgres::{CopyInSink, Error};
 
@@ -24,28 +27,48 @@ const FEW: usize = 32;
 /// What is sent at once of rows that are copied.
 pub(super) type Chunk = std::io::Cursor<Vec<u8>>;
 
+/// So many lots wait to be sent before whoever makes them does.
+const WAITING: usize = 2;
+
+/// Where more rows of a table can be put.
+struct Open {
+    /// `table (column, …)`.
+    into: String,
+    lots: Sender<Chunk>,
+}
+
 /// At what the server works. Dropped before it is done, it is not heard of any more.
-pub(super) struct UnderWay(JoinHandle<Result<(), Error>>);
+pub(super) struct UnderWay {
+    work: JoinHandle<Result<(), Error>>,
+    open: Option<Open>,
+}
 
 impl UnderWay {
     pub(super) fn begin(
         work: impl Future<Output = Result<(), Error>> + Send + 'static,
     ) -> Result<Self, SessionError> {
-        Ok(UnderWay(runtime()?.spawn(work)))
+        Ok(UnderWay { work: runtime()?.spawn(work), open: None })
     }
 
-    /// What it comes to.
+    /// What it comes to. No more rows are put where there was place for them.
     pub(super) async fn done(mut self) -> Result<(), SessionError> {
-        match (&mut self.0).await {
+        self.open = None;
+        match (&mut self.work).await {
             Ok(done) => Ok(done?),
             Err(ended) => Err(SessionError::Thread(ended.into())),
         }
+    }
+
+    /// Where more rows go, where it is rows of this table at which the server works.
+    pub(super) fn takes(&self, into: &str) -> Option<Sender<Chunk>> {
+        let open = self.open.as_ref().filter(|open| open.into == into)?;
+        Some(open.lots.clone())
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.abort();
+        self.work.abort();
     }
 }
 
@@ -57,7 +80,8 @@ impl Session {
         into: &str,
         rows: impl ExactSizeIterator<Item = [Cell<'v>; N]>,
     ) -> DbResult<()> {
-        if rows.len() <= FEW {
+        let more = self.takes(into);
+        if more.is_none() && rows.len() <= FEW {
             return self.insert(into, rows.collect());
         }
         let mut lines = Vec::new();
@@ -70,15 +94,35 @@ impl Session {
             }
             lines.push(b'\n');
         }
+        let mut lot = Chunk::new(lines);
+        if let Some(more) = more {
+            let sent = async { Ok::<_, SessionError>(more.send(lot).await) };
+            match self.wire.wait(sent)? {
+                Ok(()) => return Ok(()),
+                // Nobody takes rows any more: what came before them tells why.
+                Err(left) => lot = left.0,
+            }
+        }
+        Ok(self.copy_behind(into, lot)?)
+    }
+
+    /// Begins to copy rows, behind which others may follow.
+    fn copy_behind(&self, into: &str, first: Chunk) -> Result<(), SessionError> {
         let statement = self.prepared(&copying(into))?;
         self.come_to_rest()?;
         let wire = Arc::clone(&self.wire);
+        let (lots, mut following) = mpsc::channel(WAITING);
         let copied = async move {
             let mut sink = pin!(wire.client.copy_in(&statement).await?);
-            sink.send(std::io::Cursor::new(lines)).await?;
+            sink.send(first).await?;
+            while let Some(lot) = following.recv().await {
+                sink.send(lot).await?;
+            }
             sink.as_mut().finish().await.map(drop)
         };
-        Ok(self.go_on(UnderWay::begin(copied)?)?)
+        let mut work = UnderWay::begin(copied)?;
+        work.open = Some(Open { into: into.to_owned(), lots });
+        self.go_on(work)
     }
 
     fn insert<const N: usize>(&self, into: &str, rows: Vec<[Cell<'_>; N]>) -> DbResult<()> {
@@ -110,7 +154,8 @@ pub(super) fn put(line: &mut Vec<u8>, datum: Datum<'_>) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match datum {
         Datum::Null => line.extend_from_slice(b"\\N"),
-        Datum::Int(number) => line.extend_from_slice(number.to_string().as_bytes()),
+        // Writing to memory cannot fail.
+        Datum::Int(number) => drop(write!(line, "{number}")),
         Datum::Text(bytes) => {
             for byte in text::marked(bytes).iter() {
                 match byte {

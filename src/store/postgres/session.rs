@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Sender;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type};
 use tokio_postgres::{RowStream, SimpleQueryMessage, Statement};
@@ -23,7 +24,7 @@ use super::connect::{DatabaseAddress, WHOSE};
 use super::dialect::translated;
 use super::error::cause;
 use super::pool::Pool;
-use super::rows::UnderWay;
+use super::rows::{Chunk, UnderWay};
 use super::text;
 use super::wire::{BRIEF, Wire};
 use crate::store::sql::db::{Datum, DbResult, Params};
@@ -166,6 +167,11 @@ impl Session {
             feed.came.push_back(row);
         }
         Ok(())
+    }
+
+    /// Where more rows of this table go, while some are under way.
+    pub(super) fn takes(&self, into: &str) -> Option<Sender<Chunk>> {
+        self.under_way.borrow().as_ref()?.takes(into)
     }
 
     /// Goes on while the server works at this; in no transaction, where nothing comes after it that would tell

@@ -18,8 +18,9 @@ use crate::model::UserId;
 /// with a dozen columns is well below SQLite's limit of parameters.
 const MANY: usize = 32;
 
-/// So many rows at once go to PostgreSQL, by `COPY`: what a way there and back costs is nothing then.
-const MANY_COPIED: usize = 10_000;
+/// So many rows at once go to PostgreSQL, by one `COPY` with those that follow: they are put into words while
+/// they are at hand.
+const MANY_COPIED: usize = 2_000;
 
 /// One value of a row.
 #[derive(Clone, PartialEq, Debug)]

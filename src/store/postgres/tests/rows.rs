@@ -25,10 +25,19 @@ const FAILING: [fn(&Session) -> DbResult<()>; 2] = [
     },
 ];
 
-/// Everything that can come after it in a transaction.
-const NEXT: [fn(&Session) -> DbResult<()>; 7] = [
-    |session| copied(session, 500, 100),
-    |session| copied(session, 500, 1),
+/// Rows of another table.
+fn copied_elsewhere(session: &Session, count: i64) -> DbResult<()> {
+    let rows = (0..count).map(|num| [Cell::from(num), "x".into()]);
+    session.copy("federation (num, id)", rows.collect::<Vec<_>>().into_iter())
+}
+
+/// Everything that can come after it in a transaction. More rows of the same table go with those that are
+/// under way.
+const NEXT: [fn(&Session) -> DbResult<()>; 9] = [
+    |session| copied(session, 500, 100).and_then(|()| Ok(session.batch("SELECT 1")?)),
+    |session| copied(session, 500, 1).and_then(|()| Ok(session.batch("SELECT 1")?)),
+    |session| copied_elsewhere(session, 100),
+    |session| copied_elsewhere(session, 1),
     |session| Conn::Postgres(session).query_row("SELECT 1", [], |_| Ok(())),
     |session| Ok(session.batch("CREATE INDEX j ON held_change (change)")?),
     |session| Ok(session.batch_behind("CREATE INDEX j ON held_change (change)")?),
@@ -63,6 +72,30 @@ fn what_fails_behind_is_told_by_whatever_comes_next_and_nothing_stays() {
         drop(session);
         assert_eq!(texts(&store, "SELECT CAST(count(*) AS text) FROM held_change"), ["0"]);
     }
+}
+
+#[test]
+fn rows_of_one_table_that_follow_each_other_go_together_and_none_is_missing() {
+    let Some(store) = store() else { return };
+    store.prepare().unwrap();
+    let session = store.session().unwrap();
+    let into = "held_change (num, change)";
+    session.begin("").unwrap();
+    let mut first = 0;
+    for (count, together) in [(1, false), (100, true), (1, true), (9_000, true), (33, true)] {
+        copied(&session, first, count).unwrap();
+        assert_eq!(session.takes(into).is_some(), together, "{count}");
+        assert!(session.takes("federation (num, id)").is_none());
+        first += count;
+    }
+    let count = "SELECT count(*) FROM held_change";
+    let count = Conn::Postgres(&session).query_row(count, [], |row| row.get::<_, i64>(0));
+    assert_eq!(count.unwrap(), first);
+    assert!(session.takes(into).is_none());
+    session.rollback();
+    // In no transaction nothing goes on.
+    copied(&session, 0, 100).unwrap();
+    assert!(session.takes(into).is_none());
 }
 
 #[test]
@@ -164,7 +197,7 @@ fn first_read(store: &PostgresStore) {
 }
 
 /// What the schema says of each column, index and key.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
 SELECT concat_ws(' ', t.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity)
   FROM pg_attribute a JOIN pg_class t ON t.oid = a.attrelid
  WHERE t.relnamespace = CAST(quote_ident(current_schema()) AS regnamespace) AND a.attnum > 0 AND NOT a.attisdropped
