@@ -95,7 +95,7 @@ fn a_new_store_is_empty_and_reads_as_the_state_before_the_first_sync() {
     let (_folder, writer) = store();
     let reader = writer.reader().unwrap();
     let meta = reader.meta().unwrap();
-    assert_eq!(meta, Meta { schema_version: 10, ..Meta::default() });
+    assert_eq!(meta, Meta { schema_version: 11, ..Meta::default() });
     assert_eq!(World::of(&reader.state().unwrap()), World::default());
     assert_eq!(reader.state().unwrap().next_user, UserId::new(0));
     assert!(reader.held().unwrap().is_none());
@@ -230,7 +230,7 @@ fn gateways_find_who_may_do_what_and_why() {
     );
     let sql =
         "SELECT schema_version, generation, applied_at, oldest_source_read_at FROM gateway_meta";
-    assert_eq!(ask(&folder, sql), ["10 1 2023-11-14T22:14:20Z -"]);
+    assert_eq!(ask(&folder, sql), ["11 1 2023-11-14T22:14:20Z -"]);
 }
 
 #[test]

@@ -628,7 +628,7 @@ fn what_is_not_a_store_is_refused_and_left_alone() {
                 conn.pragma_update(None, "user_version", 99).unwrap();
             },
             StoreErrorKind::Newer,
-            "has schema version 99, this idpsyncd knows 10: it was left untouched, use the newer \
+            "has schema version 99, this idpsyncd knows 11: it was left untouched, use the newer \
              idpsyncd that wrote it",
         ),
         (

@@ -17,6 +17,7 @@
 mod alike;
 mod changing;
 mod ending;
+pub(super) mod finding;
 mod keeping;
 mod leading;
 pub(super) mod slicing;

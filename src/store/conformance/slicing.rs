@@ -299,7 +299,7 @@ fn accounts(rows: &[(&str, &str, bool)], federation: &str) -> Directory {
 }
 
 /// Looks for everybody of `directory` by everything that they can be found by, beside a pass over all.
-fn all_are_found(reader: &dyn Reader, directory: &Directory) {
+pub(in crate::store) fn all_are_found(reader: &dyn Reader, directory: &Directory) {
     let rows: Vec<(String, AccountNames)> = directory
         .users
         .iter()
@@ -372,11 +372,15 @@ fn accounts_are_found_by_the_sids_of_their_domain_and_by_no_other(store: &dyn St
 
 /// Lets `corp` say the odd names, in a store whose state is `world`.
 pub(in crate::store) fn odd_accounts(store: &dyn Store, world: &World) {
+    say(store, world, &accounts(ODD, "ad"));
+}
+
+/// Lets `corp` say this, in a store whose state is `world`.
+pub(in crate::store) fn say(store: &dyn Store, world: &World, directory: &Directory) {
     let reader = store.reader().unwrap().unwrap();
-    let directory = accounts(ODD, "ad");
     let digest = directory.digests(&reader.digest_key().unwrap());
     let nothing = plan(world, world, at(90));
-    let sources = [super::worlds::update("corp", at(90), None, &directory, &digest)];
+    let sources = [super::worlds::update("corp", at(90), None, directory, &digest)];
     let base_version = reader.meta().unwrap().version;
     let configured = &["corp".to_owned()];
     let commit =

@@ -4,9 +4,6 @@ use std::fmt::Write as _;
 
 /// SQLite's words, and PostgreSQL's for the same.
 const WORDS: &[(&str, &str)] = &[
-    // SQLite's `NOCASE` folds ASCII alone, and so does `lower` of a text of the collation `C`.
-    ("username = ?3 COLLATE NOCASE", "lower(username) = lower(CAST(?3 AS text) COLLATE \"C\")"),
-    ("email = ?3 COLLATE NOCASE", "lower(email) = lower(CAST(?3 AS text) COLLATE \"C\")"),
     (" CROSS JOIN ", " JOIN "),
     (" AS BLOB)", " AS bytea)"),
     ("x''", "CAST('' AS bytea)"),
@@ -17,7 +14,7 @@ const WORDS: &[(&str, &str)] = &[
 
 /// A statement in PostgreSQL's words.
 pub(super) fn translated(sql: &str) -> String {
-    let mut text = sql.to_owned();
+    let mut text = hashed(sql);
     for (theirs, ours) in WORDS {
         text = text.replace(theirs, ours);
     }
@@ -33,6 +30,31 @@ pub(super) fn translated(sql: &str) -> String {
         text = replacing(rest);
     }
     quoted(&text)
+}
+
+/// `column = ?1 COLLATE …` as it is asked where texts are found by their hash (`schema/v11.sql`), which two of them
+/// may share. `NOCASE` folds ASCII alone, and so does `lower` of a text of the collation `C`.
+fn hashed(sql: &str) -> String {
+    let mut text = sql.to_owned();
+    for (collation, (open, close)) in
+        [(" COLLATE BINARY", ("", "")), (" COLLATE NOCASE", ("lower(", ")"))]
+    {
+        while let Some((before, after)) = text.split_once(collation) {
+            let mut words = before.rsplitn(4, ' ');
+            let (Some(value), Some("="), Some(column)) = (words.next(), words.next(), words.next())
+            else {
+                break;
+            };
+            let head = words.next().unwrap_or_default();
+            let column = format!("{open}{column}{close}");
+            let value = format!("{open}CAST({value} AS text) COLLATE \"C\"{close}");
+            text = format!(
+                "{head} (hashtextextended({column}, 0) = hashtextextended({value}, 0) \
+                 AND {column} = {value}){after}"
+            );
+        }
+    }
+    text
 }
 
 /// `table (key, column, …) VALUES (…)` as an insertion that takes the place of the row that has the key.
@@ -100,8 +122,15 @@ mod tests {
             ),
             ("\"user\".id = 'it''s user'", "\"user\".id = 'it''s user'"),
             (
-                "email <> '' AND email = ?3 COLLATE NOCASE",
-                "email <> '' AND lower(email) = lower(CAST($3 AS text) COLLATE \"C\")",
+                "email <> '' AND m.email = ?3 COLLATE NOCASE AND id < ?1",
+                "email <> '' AND (hashtextextended(lower(m.email), 0) = \
+                 hashtextextended(lower(CAST($3 AS text) COLLATE \"C\"), 0) \
+                 AND lower(m.email) = lower(CAST($3 AS text) COLLATE \"C\")) AND id < $1",
+            ),
+            (
+                "WHERE ext = ?1 COLLATE BINARY",
+                "WHERE (hashtextextended(ext, 0) = hashtextextended(CAST($1 AS text) COLLATE \"C\", 0) \
+                 AND ext = CAST($1 AS text) COLLATE \"C\")",
             ),
         ] {
             assert_eq!(translated(theirs), ours);

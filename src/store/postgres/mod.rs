@@ -2,7 +2,7 @@
 //!
 //! | what | where |
 //! |---|---|
-//! | the tables and the gateway's views | `schema/v10.sql`, explained in `docs/store.md` |
+//! | the tables and the gateway's views | `schema/v10.sql` and on, explained in `docs/store.md` |
 //! | connecting: TLS, who signs in, one host after the other; sessions that are kept | `connect`, `hosts`, `pool` |
 //! | asking and being answered, and for how long | `session`, `wire`; many rows at once: `rows`; what it says otherwise than SQLite: `dialect` |
 //! | one run at a time | `lock` |

@@ -13,7 +13,8 @@ pub(super) type Step = (i64, &'static str);
 
 /// From nothing to what this program writes. Steps are never edited once released. A version says the same
 /// on SQLite; those before the first are SQLite's alone.
-pub(super) const STEPS: &[Step] = &[(SCHEMA_VERSION, include_str!("schema/v10.sql"))];
+pub(super) const STEPS: &[Step] =
+    &[(10, include_str!("schema/v10.sql")), (SCHEMA_VERSION, include_str!("schema/v11.sql"))];
 
 /// The version that the last of `steps` leads to.
 pub(super) fn last(steps: &[Step]) -> i64 {

@@ -12,10 +12,16 @@ use crate::directory::Kind;
 use crate::directory::value::folded;
 use crate::model::username::canonical;
 
-/// Accounts by their username in ASCII's lower case.
+/// Accounts by their external id. Under a collation that is named texts are found by their hash in PostgreSQL.
+pub(super) const BY_EXT: &str = "ext = ?3 COLLATE BINARY";
+/// By their username in ASCII's lower case.
 pub(super) const BY_USERNAME: &str = "username = ?3 COLLATE NOCASE";
 /// The same by their address. What the index is of stands beside it.
 pub(super) const BY_EMAIL: &str = "email <> '' AND email = ?3 COLLATE NOCASE";
+/// By the columns of [`Forms`].
+pub(super) const BY_CALLED: &str = "called = ?3 COLLATE BINARY";
+pub(super) const BY_CALLED_EMAIL: &str = "called_email = ?3 COLLATE BINARY";
+pub(super) const BY_ADDRESS: &str = "address = ?3 COLLATE BINARY";
 
 /// The version of the forms: another one where names come to be compared otherwise.
 const VERSION: i64 = 2;

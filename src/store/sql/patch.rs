@@ -29,7 +29,7 @@ pub(super) const FIND_REF: &str = "SELECT id FROM mirror_container \
                                    WHERE key = ?1 AND +kind = ?2 AND id BETWEEN ?3 AND ?4";
 /// Two people of one external id are in two sources: the index finds few rows.
 pub(super) const FIND_USER: &str =
-    "SELECT id FROM mirror_user WHERE ext = ?1 AND id BETWEEN ?2 AND ?3";
+    "SELECT id FROM mirror_user WHERE ext = ?1 COLLATE BINARY AND id BETWEEN ?2 AND ?3";
 pub(super) const EXT: &str = "SELECT ext FROM mirror_user WHERE id = ?1";
 pub(super) const SUM: &str = "SELECT sum FROM mirror_container WHERE id = ?1";
 pub(super) const MEMBERS: &str = "SELECT members FROM mirror_container WHERE id = ?1";

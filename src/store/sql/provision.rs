@@ -12,7 +12,7 @@ use super::load;
 use super::mirror::{
     Lists, Numbers, domain_is, federations, id, list, load_refs, range, read_user,
 };
-use super::names::{self, BY_EMAIL, BY_USERNAME};
+use super::names::{self, BY_ADDRESS, BY_CALLED, BY_CALLED_EMAIL, BY_EMAIL, BY_EXT, BY_USERNAME};
 use super::patch::called;
 use super::reader;
 use crate::directory::{AccountSid, DirUser, Directory, MirrorDigest, RefId, Sighting, Within};
@@ -185,18 +185,18 @@ fn candidates(
         Ok(())
     };
     for ext in exts.iter().filter(|ext| !ext.is_empty()) {
-        take("ext = ?3", ext)?;
+        take(BY_EXT, ext)?;
     }
     // SQLite folds ASCII only: whoever is compared otherwise has that form in a column.
     let (plain, form) = match who.by {
-        UsernameFrom::Username => (BY_USERNAME, "called = ?3"),
-        UsernameFrom::Email => (BY_EMAIL, "called_email = ?3"),
+        UsernameFrom::Username => (BY_USERNAME, BY_CALLED),
+        UsernameFrom::Email => (BY_EMAIL, BY_CALLED_EMAIL),
     };
     take(plain, &who.username)?;
     take(form, &who.username)?;
     for email in query.emails.iter().filter(|email| !email.is_empty()) {
         take(BY_EMAIL, email)?;
-        take("address = ?3", email)?;
+        take(BY_ADDRESS, email)?;
     }
     Ok(found.into_values().collect())
 }

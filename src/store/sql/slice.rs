@@ -16,7 +16,7 @@ use super::mirror::{
     Lists, Numbers, damaged, domain_is, domain_of, federations, load_near, load_refs, proven_of,
     range, read_user,
 };
-use super::names::{self, BY_EMAIL, BY_USERNAME};
+use super::names::{self, BY_ADDRESS, BY_CALLED, BY_CALLED_EMAIL, BY_EMAIL, BY_EXT, BY_USERNAME};
 use super::patch::{self, find_ref};
 use super::reader::{self, Reads};
 use super::tokens;
@@ -46,10 +46,6 @@ const UNREAD_GROUP: &str = "SELECT 1 FROM mirror_container \
                             WHERE rid IS NULL AND kind = 0 AND id BETWEEN ?1 AND ?2 LIMIT 1";
 const NAMES: &str = "SELECT ext, username, email, flags FROM mirror_user \
                      WHERE id BETWEEN ?1 AND ?2 AND ";
-const BY_EXT: &str = "ext = ?3";
-const BY_CALLED: &str = "called = ?3";
-const BY_CALLED_EMAIL: &str = "called_email = ?3";
-const BY_ADDRESS: &str = "address = ?3";
 const BY_RID: &str = "rid = ?3";
 
 const USER: &str = "SELECT id, username, email, role_set, status, since, disabled_by FROM user \

@@ -11,7 +11,7 @@ use crate::store::conformance::worlds::{World, at, next_world, plan};
 use crate::store::conformance::{commit, slicing};
 use crate::store::{Bears, Store as _, StoreErrorKind};
 
-/// Takes back what schemas 6 to 10 brought.
+/// Takes back what schemas 6 to 11 brought.
 const BACK: &str = "
 DROP VIEW gateway_meta;
 CREATE VIEW gateway_meta AS SELECT 5 AS schema_version;

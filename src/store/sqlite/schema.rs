@@ -14,7 +14,7 @@ use super::error::{Fault, StoreError, StoreErrorKind};
 pub(super) const APPLICATION_ID: i64 = 1_768_190_067;
 
 /// The schema that this program writes.
-pub const SCHEMA_VERSION: i64 = 10;
+pub const SCHEMA_VERSION: i64 = 11;
 
 /// From nothing to [`SCHEMA_VERSION`], one step a version. Steps are never edited once released.
 pub(super) const STEPS: &[M<'static>] = &[
@@ -28,6 +28,7 @@ pub(super) const STEPS: &[M<'static>] = &[
     M::up(include_str!("schema/v8.sql")),
     M::up(include_str!("schema/v9.sql")),
     M::up(include_str!("schema/v10.sql")),
+    M::up(include_str!("schema/v11.sql")),
 ];
 
 /// What a file turned out to be.

@@ -33,8 +33,21 @@ const V7: M<'static> = M::up(include_str!("schema/v7.sql"));
 const V8: M<'static> = M::up(include_str!("schema/v8.sql"));
 const V9: M<'static> = M::up(include_str!("schema/v9.sql"));
 const V10: M<'static> = M::up(include_str!("schema/v10.sql"));
-const WITH_NEXT: &[M<'static>] =
-    &[V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, M::up("ALTER TABLE meta ADD COLUMN extra INTEGER")];
+const V11: M<'static> = M::up(include_str!("schema/v11.sql"));
+const WITH_NEXT: &[M<'static>] = &[
+    V1,
+    V2,
+    V3,
+    V4,
+    V5,
+    V6,
+    V7,
+    V8,
+    V9,
+    V10,
+    V11,
+    M::up("ALTER TABLE meta ADD COLUMN extra INTEGER"),
+];
 const WITH_BROKEN: &[M<'static>] = &[
     V1,
     V2,
@@ -46,6 +59,7 @@ const WITH_BROKEN: &[M<'static>] = &[
     V8,
     V9,
     V10,
+    V11,
     M::up("ALTER TABLE meta ADD COLUMN extra INTEGER; DROP TABLE user; SELECT * FROM no_such"),
 ];
 
