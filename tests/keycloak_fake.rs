@@ -632,6 +632,21 @@ fn a_group_that_is_really_empty_is_complete() {
     assert!(fake.read().reading_complete);
 }
 
+/// As where it was made from a file that says nothing of the default role.
+#[test]
+fn a_realm_where_nobody_holds_the_default_role_is_complete_by_the_readers_own_rights() {
+    let fake = Fake::new();
+    fake.set(|realm| {
+        for role in ["admin", "op", "default-roles-r"] {
+            realm.members.insert(role, vec![]);
+        }
+        realm.members.insert("view-users", vec!["1".to_owned()]);
+    });
+    assert!(fake.read().reading_complete);
+    fake.set(|realm| drop(realm.members.insert("view-users", vec![])));
+    assert!(is_partial(&fake.read().members_are("admin")), "nobody is known to hold anything");
+}
+
 #[test]
 fn users_that_do_not_match_their_count_are_partial() {
     let fake = Fake::new();

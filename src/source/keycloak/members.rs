@@ -7,7 +7,7 @@ use super::api::{GroupCount, RawMember, each, json, members};
 use super::asker::Asker;
 use super::client::Client;
 use super::consistency::{Empty, Fed, Health};
-use super::fault::CallError;
+use super::fault::{CallError, management_client};
 use super::federation::Federation;
 use super::graph::Graph;
 use super::groups::Groups;
@@ -167,7 +167,7 @@ pub(super) async fn readable(
 ) -> Result<bool, CallError> {
     let rows = match table {
         Table::Members => somebodys_groups(asker.client, asker.budget, anybody).await?,
-        Table::Holders => default_role(asker.client, asker.budget, roles).await?,
+        Table::Holders => some_holder(asker.client, asker.budget, roles).await?,
     };
     Ok(Empty::after(rows) == Empty::Believed)
 }
@@ -351,7 +351,7 @@ pub(super) async fn doubt_empties(
             Some(list) => ask(asker, builder, list).await?.rows(),
             None => match table {
                 Table::Members => somebodys_groups(client, budget, anybody).await?,
-                Table::Holders => default_role(client, budget, roles).await?,
+                Table::Holders => some_holder(client, budget, roles).await?,
             },
         };
         let empty = Empty::after(witness);
@@ -378,26 +378,31 @@ async fn somebodys_groups(
     })
 }
 
-/// One holder of the default role, which normally everyone holds.
-async fn default_role(
+/// One holder of a role that somebody is known to hold: the default role, which normally everyone holds, or
+/// a right of this reader's own, where a realm was made from a file that gives the default role to nobody.
+async fn some_holder(
     client: &Client,
     budget: &FailureBudget,
     roles: &Roles,
 ) -> Result<Option<usize>, CallError> {
-    let name = format!("default-roles-{}", client.realm().to_lowercase());
-    let Some(role) = roles.of_realm(&name).and_then(|place| roles.rows.get(place)) else {
-        return Ok(None);
-    };
+    let default = roles.of_realm(&format!("default-roles-{}", client.realm().to_lowercase()));
+    let rights = ["view-users", "realm-admin"];
+    let right = |name| roles.of_client(management_client(client.realm()), name);
+    let held = default.into_iter().chain(rights.into_iter().filter_map(right));
     let query = [("briefRepresentation", "true"), ("first", "0"), ("max", "1")];
     let count = |body: &[u8]| {
         let mut count = 0;
         each(body, |_: RawMember<'_>| count += 1)?;
         Ok(count)
     };
-    Ok(match budget.get(client, &roles.path(role, "users"), &query, count).await? {
-        Attempt::Got(count) => Some(count),
-        Attempt::Unknown(_) => None,
-    })
+    for role in held.filter_map(|place| roles.rows.get(place)) {
+        match budget.get(client, &roles.path(role, "users"), &query, count).await? {
+            Attempt::Got(0) => {}
+            Attempt::Got(count) => return Ok(Some(count)),
+            Attempt::Unknown(_) => return Ok(None),
+        }
+    }
+    Ok(None)
 }
 
 impl Lists {
