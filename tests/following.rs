@@ -177,6 +177,10 @@ fn a_file_that_is_half_written_is_left_to_its_feed_by_the_schedules_reads() {
     for lost in ["grant-removed", "user-missing", "user-deprovisioned"] {
         assert!(!log.contains(lost), "half of a file was taken for all of it: {log}");
     }
+    assert!(
+        !log.contains("by full reads alone"),
+        "runs of the schedule change nothing of that: {log}"
+    );
     daemon.stop();
 }
 

@@ -48,7 +48,7 @@ impl Daemon {
         };
         self.scheduler.end(Utc::now(), retry, &mut jitter);
         if let Some(followers) = &self.followers {
-            followers.ran();
+            followers.ran(&self.wanted);
         }
     }
 

@@ -9,7 +9,7 @@
 //! Nothing here can take anything from anybody that a feed did not say outright, and a feed that does
 //! not know ends in a full read. The schedule's full reads go on whatever feeds do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -127,11 +127,19 @@ impl Shared {
     }
 }
 
+/// The runs that have ended.
+#[derive(Debug, Default)]
+struct Runs {
+    count: u64,
+    /// Sources whose reads feeds wait for still.
+    wanted: BTreeSet<String>,
+}
+
 /// Every source that is followed.
 #[derive(Debug)]
 pub struct Followers {
     events: mpsc::UnboundedReceiver<Event>,
-    runs: watch::Sender<u64>,
+    runs: watch::Sender<Runs>,
     /// Dropping it ends them.
     _tasks: JoinSet<()>,
     _threads: Threads,
@@ -181,7 +189,7 @@ impl Followers {
     ) -> std::io::Result<Self> {
         let (threads, handle) = Threads::start()?;
         let (sender, events) = mpsc::unbounded_channel();
-        let (runs, _) = watch::channel(0);
+        let (runs, _) = watch::channel(Runs::default());
         let turn = Arc::new(Mutex::new(()));
         let mut tasks = JoinSet::new();
         for (place, source) in config.sources.iter().enumerate() {
@@ -212,9 +220,12 @@ impl Followers {
         }
     }
 
-    /// A run has ended: mirrors may have other cursors.
-    pub fn ran(&self) {
-        self.runs.send_modify(|count| *count = count.wrapping_add(1));
+    /// A run has ended: mirrors may have other cursors. `wanted`: which sources feeds want read still.
+    pub fn ran(&self, wanted: &BTreeSet<String>) {
+        self.runs.send_modify(|runs| {
+            runs.count = runs.count.wrapping_add(1);
+            runs.wanted.clone_from(wanted);
+        });
     }
 }
 
@@ -249,7 +260,7 @@ fn waits(first: Duration, longest: Duration) -> ExponentialBackoff {
 }
 
 impl Follower {
-    async fn run(self, mut runs: watch::Receiver<u64>) {
+    async fn run(self, mut runs: watch::Receiver<Runs>) {
         let tries = || waits(Duration::from_millis(250), LONGEST);
         let reads = || waits(Duration::from_secs(1), LONGEST_READ);
         let (mut wait, mut wait_read) = (tries(), reads());
@@ -282,8 +293,11 @@ impl Follower {
                 Stopped::Read(WhyFull::Changed(what)) if asked_for.as_ref() != Some(&what) => {
                     asked_for = Some(what.clone());
                     let why = WhyFull::Changed(what);
+                    let before = runs.borrow_and_update().count;
                     self.tell(Event::Wants { source: self.name.clone(), why });
-                    if runs.changed().await.is_err() {
+                    // Another run may end before that one begins, and has left it to that.
+                    let is_read = |it: &Runs| it.count != before && !it.wanted.contains(&self.name);
+                    if runs.wait_for(is_read).await.is_err() {
                         return;
                     }
                 }

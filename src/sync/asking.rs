@@ -96,9 +96,10 @@ pub(super) async fn read(
 ) -> Result<Option<Snapshot>, SourceError> {
     let cursor = match (start, opened.as_feed()) {
         // It goes on from where it is.
-        (Some(ReadStart { followed: true, cursor }), feed) => {
+        (Some(ReadStart { followed: true, cursor, by_name }), feed) => {
             if let (Some(feed), Some(cursor)) = (feed, &cursor)
                 && !feed.stays(cursor).await?
+                && !by_name
             {
                 tracing::debug!(source = %source.name, "its feed is about to have it read");
                 return Ok(None);

@@ -31,6 +31,8 @@ pub(super) struct ReadStart {
     pub followed: bool,
     /// The cursor of its mirror.
     pub cursor: Option<Cursor>,
+    /// The run asks certain sources, this one among them: as a feed wants it.
+    pub by_name: bool,
 }
 
 impl Before {
@@ -53,7 +55,8 @@ impl Before {
             };
             // A mirror without a cursor is followed by nobody, whatever was so a moment ago.
             let followed = cursor.is_some() && feeds.has(&source.name);
-            starts.push(ReadStart { followed, cursor });
+            let by_name = options.sources.is_some();
+            starts.push(ReadStart { followed, cursor, by_name });
         }
         let marks = reader.map(Reader::marks).transpose()?.unwrap_or_default();
         Ok(Before { dry_run: options.dry_run, marks, starts, feeds })
