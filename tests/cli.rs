@@ -1730,3 +1730,106 @@ fn a_plan_that_an_older_program_holds_keeps_its_id_and_is_approved_under_it() {
     );
     assert_eq!(rows("SELECT plan FROM held"), [""; 0]);
 }
+
+/// People of a file: each one's name, and id.
+type People<'a> = &'a [(&'a str, Option<u32>)];
+
+/// A file's people with ids and without, as an LDIF and as a realm export: its source's keys, and its text.
+struct Written {
+    keys: &'static str,
+    file: &'static str,
+    text: fn(People<'_>) -> String,
+}
+
+fn as_ldif(people: People<'_>) -> String {
+    let person = |(name, id): &(&str, Option<u32>)| {
+        let dn = format!("uid={name},ou=people,dc=acme");
+        let id = id.map(|id| format!("entryUUID: 00000000-0000-4000-8000-{id:012}\n"));
+        format!(
+            "dn: {dn}\nobjectClass: inetOrgPerson\ncn: {name}\nsn: {name}\nuid: {name}\n{}\n",
+            id.unwrap_or_default()
+        )
+    };
+    people.iter().map(person).collect()
+}
+
+fn as_export(people: People<'_>) -> String {
+    let person = |(name, id): &(&str, Option<u32>)| {
+        let mut user = json!({ "username": name, "enabled": true, "groups": ["/G"] });
+        if let Some(id) = id {
+            user["id"] = json!(format!("id-{id}"));
+        }
+        user
+    };
+    let users: Vec<Value> = people.iter().map(person).collect();
+    json!({ "realm": "acme", "groups": [{ "id": "g", "name": "G" }], "users": users }).to_string()
+}
+
+#[test]
+fn people_of_a_file_that_shows_no_ids_any_more_are_not_other_people() {
+    let two = [
+        Written { keys: "ldif = \"people.ldif\"", file: "people.ldif", text: as_ldif },
+        Written { keys: "realm_export = \"people.json\"", file: "people.json", text: as_export },
+    ];
+    let (with, without) = ([("ada", Some(1)), ("Ben", Some(2))], [("ada", None), ("Ben", None)]);
+    // Who was in the file, who is in it now; whether that is refused, and who keeps the grant by hand.
+    let table: &[(People, People, bool, &str)] = &[
+        (&with, &without, true, "ada ben"),
+        (&with, &[("Ben", None), ("new", None)], true, "ada ben"),
+        // Of the same people each knows some by id, or shows one now.
+        (&with, &with, false, "ada ben"),
+        (&without, &without, false, "ada ben"),
+        (&without, &with, false, "ada ben"),
+        (&with, &[("ada", Some(1)), ("Ben", None)], false, "ada"),
+        (&with, &[("ada", Some(1)), ("Ben", Some(3))], false, "ada"),
+        // Others.
+        (&with, &[("cid", None)], false, ""),
+        // Known by name before: some go, others come.
+        (&without, &[("Ben", None), ("new", None)], false, "ben"),
+    ];
+    for Written { keys, file, text } in two {
+        let config = |name: &str| {
+            format!(
+                "[store]\npath = \"store.db\"\n[guard]\nmax_lost_floor = 100\n[[source]]\nkind = \"file\"\n\
+                 name = \"{name}\"\n{keys}\n[roles.hand]\nexternal_roles = []\n[[roles.hand.policies]]\n\
+                 actions = [\"a:B\"]\n[sync]\non_missing = {{ after = \"0s\" }}\n"
+            )
+        };
+        let holders = |home: &Home| {
+            let held = home.json(&["who", "--role", "hand"]);
+            let names = held.as_array().unwrap().iter().map(|row| row["user"].as_str().unwrap());
+            let mut names: Vec<&str> = names.collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        for (before, now, refused, keep) in table {
+            let what = format!("{file}: {before:?}, then {now:?}");
+            let home = Home::new();
+            home.configure(&config("dir"));
+            home.write(file, &text(before));
+            home.run(&["sync"]).exits(0);
+            for name in ["ada", "ben"] {
+                home.run(&["grant", "add", name, "hand", "--reason", "r"]).exits(0);
+            }
+            home.write(file, &text(now));
+            let done = home.run(&["sync"]).exits(if *refused { 4 } else { 0 });
+            let told = "source `dir` failed: nobody in it has an id any more";
+            assert_eq!(done.err.contains(told), *refused, "{what}: {done:?}");
+            assert_eq!(holders(&home), *keep, "{what}");
+            if !refused {
+                continue;
+            }
+            assert_eq!(home.json(&["status"])["generation"], 3, "{what}");
+            // Written as before, nothing has changed.
+            home.write(file, &text(before));
+            home.run(&["sync"]).exits(0).says("Nothing changed");
+            // Under another name they are found by their usernames.
+            home.write(file, &text(now));
+            home.configure(&config("other"));
+            home.run(&["sync"]).exits(0);
+            let still = now.iter().map(|(name, _)| name.to_lowercase());
+            let still: Vec<String> = still.filter(|name| name != "new").collect();
+            assert_eq!(holders(&home), still.join(" "), "{what}");
+        }
+    }
+}

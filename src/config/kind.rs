@@ -128,6 +128,12 @@ pub trait KindSettings: Any + Debug + Send + Sync {
     /// People may come without a stable id.
     fn without_ids(&self) -> bool;
 
+    /// Where people may come without a stable id: how to write down what is read so that each has one, as an
+    /// order. Absent: it always has.
+    fn how_to_have_ids(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Writes down what a plan depends on. Take the settings apart field by field, so that a new
     /// one does not compile until someone has decided whether a plan depends on it.
     fn encode(&self, to: &mut Encoder);

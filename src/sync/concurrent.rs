@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::feed_log::FeedLog;
-use super::{Options, RunError, SourceResult, SourceState};
+use super::{Options, RunError, SourceState};
 use crate::config::Config;
 use crate::directory::{Cursor, Mirror, Touched, with_people};
 use crate::source::{SourceError, SourceErrorKind};
@@ -126,13 +126,8 @@ fn follow(
     let name = one.outcome.name.clone();
     let at = cursor(reader, &name)?;
     let Some(told) = before.feeds.between(&name, start.cursor.as_ref(), at.as_ref()) else {
-        one.read = None;
-        one.digests = None;
-        one.cursor = None;
-        one.complete = false;
         let why = "its mirror was changed by another process while it was read";
-        let raced = SourceError::transient(why).of_kind(SourceErrorKind::Raced);
-        one.outcome.result = SourceResult::Failed(raced);
+        one.fails(SourceError::transient(why).of_kind(SourceErrorKind::Raced));
         return Ok(());
     };
     if !told.is_empty() {

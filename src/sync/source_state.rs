@@ -11,7 +11,7 @@ use crate::directory::{
 };
 use crate::model::{Diagnostic, DiagnosticCode, Subject, Time};
 use crate::resolve::View;
-use crate::source::SourceError;
+use crate::source::{SourceError, SourceErrorKind};
 use crate::store::{MirrorUpdate, Reader, SourceStatus, SourceUpdate, StoreError, StoredMirror};
 
 /// One source as far as it is known now.
@@ -47,6 +47,16 @@ impl SourceState {
         self.digest = Some(digests.whole.to_string());
         self.digests = Some(digests);
         self.read = Some(directory);
+    }
+
+    /// Lets the mirror speak, as if nothing had been read.
+    pub(super) fn fails(&mut self, error: SourceError) {
+        self.read = None;
+        self.digests = None;
+        self.digest.clone_from(&self.stored);
+        self.cursor = None;
+        self.complete = false;
+        self.outcome.result = SourceResult::Failed(error);
     }
 
     /// It is `local`, and nobody was added by hand.
@@ -125,6 +135,8 @@ pub(super) fn merge_mirrors(
                 if let (Some(reader), false) = (reader, snapshot.stands_alone()) {
                     one.mirror = reader.mirror(&source.name)?;
                 }
+                let how_to_have_ids = source.kind.how_to_have_ids();
+                let shows_ids = how_to_have_ids.is_none() || snapshot.directory.shows_ids();
                 let nothing = Mirror::default();
                 let mirror = one.mirror.as_ref().map_or(&nothing, |stored| &stored.mirror);
                 let merged = mirror.apply_snapshot(*snapshot);
@@ -146,11 +158,39 @@ pub(super) fn merge_mirrors(
                 } else {
                     SourceResult::Partial(scopes)
                 };
+                if let (Some(how), false) = (how_to_have_ids, shows_ids) {
+                    keep_ids(&mut one, reader, how)?;
+                }
             }
         }
         known.push(one);
     }
     Ok(known)
+}
+
+/// Fails a source that nobody has an id in, where its people were known by ids: it was written otherwise,
+/// and to take them for other people would take from them what they were given by hand. `how` they have ids.
+fn keep_ids(
+    one: &mut SourceState,
+    reader: Option<&dyn Reader>,
+    how: &str,
+) -> Result<(), StoreError> {
+    let (Some(reader), true) = (reader, one.is_news() && one.stored.is_some()) else {
+        return Ok(());
+    };
+    if one.mirror.is_none() {
+        one.mirror = reader.mirror(&one.outcome.name)?;
+    }
+    let (Some(stored), Some(read)) = (&one.mirror, &one.read) else { return Ok(()) };
+    if stored.mirror.directory.knew_by_id(read) {
+        let message = format!(
+            "nobody in it has an id any more, by which its people were known, so who they are cannot be \
+             told: {how}; if they are to be known by their usernames from now on, give the source \
+             another `name`"
+        );
+        one.fails(SourceError::fatal(message).of_kind(SourceErrorKind::Broken));
+    }
+    Ok(())
 }
 
 /// Loads the mirrors that planning or writing needs and that are not there yet.

@@ -122,6 +122,10 @@ impl KindSettings for RealmExportConfig {
         true
     }
 
+    fn how_to_have_ids(&self) -> Option<&'static str> {
+        Some("let each user have its `id`, as `kc.sh export` writes it")
+    }
+
     fn encode(&self, to: &mut Encoder) {
         let RealmExportConfig { path, realm, clients, service_accounts } = self;
         to.text("realm_export");
@@ -156,6 +160,13 @@ impl KindSettings for LdifConfig {
 
     fn without_ids(&self) -> bool {
         true
+    }
+
+    fn how_to_have_ids(&self) -> Option<&'static str> {
+        Some(
+            "export the ids as well (`entryUUID`, `nsUniqueId` or `objectGUID`): `ldapsearch` writes them \
+             where `'*' +` stands behind the filter, `slapcat` always",
+        )
     }
 
     fn encode(&self, to: &mut Encoder) {

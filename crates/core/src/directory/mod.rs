@@ -236,6 +236,36 @@ impl Directory {
         self.users.find_by(|user| self.text(user.ext).cmp(ext))
     }
 
+    /// Whether nothing but the username tells who a user is: that is what a file without ids has in an id's
+    /// place.
+    #[must_use]
+    pub fn is_known_by_name(&self, user: &DirUser) -> bool {
+        let (ext, username) = (self.text(user.ext), self.text(user.username));
+        ext == username || ext == value::folded(username)
+    }
+
+    /// Whether anybody here has an id. Namesakes without one are told apart otherwise, which is none either.
+    #[must_use]
+    pub fn shows_ids(&self) -> bool {
+        self.users.iter().any(|user| self.has_id(user))
+    }
+
+    /// Whether this knew somebody by an id whom `now` knows by the username alone.
+    #[must_use]
+    pub fn knew_by_id(&self, now: &Directory) -> bool {
+        self.users.iter().any(|user| {
+            let username = self.text(user.username);
+            let by_name = |name: &str| now.find_user(name).is_some();
+            (by_name(username) || by_name(&value::folded(username))) && self.has_id(user)
+        })
+    }
+
+    fn has_id(&self, user: &DirUser) -> bool {
+        let folded = |user: &DirUser| value::folded(self.text(user.username));
+        let namesakes = || self.users.iter().filter(|other| folded(other) == folded(user));
+        !self.is_known_by_name(user) && namesakes().nth(1).is_none()
+    }
+
     /// The reference of this kind and key, of a canonical directory.
     #[must_use]
     pub fn find_ref(&self, kind: Kind, key: &str) -> Option<RefIdx> {

@@ -48,8 +48,7 @@ where
             let Some(name) = self.name_of(view, *index) else { continue };
             let username = directory.text(row.username);
             let folded = value::folded(username);
-            let ext = directory.text(row.ext);
-            if ext == username || ext == folded || bearers.get(name) != Some(&1) {
+            if directory.is_known_by_name(row) || bearers.get(name) != Some(&1) {
                 continue;
             }
             // What a realm export, or an LDIF, has in an id's place.
