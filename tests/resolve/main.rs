@@ -1249,6 +1249,45 @@ fn a_source_renamed_and_not_yet_readable_takes_nobody_away() {
 }
 
 #[test]
+fn whom_a_source_disabled_that_nobody_has_read_under_its_new_name_stays_disabled() {
+    let config = roles("merge");
+    let (on, off) = (
+        Facts::of(&[person("1", "alice", &["/g"])]),
+        Facts::of(&[Person { enabled: false, ..person("9", "alice", &[]) }]),
+    );
+    let renamed = &["hr-new", "kc"][..];
+    // The sources then, what each says; whether she counts.
+    type Said<'a> = &'a [(&'a str, &'a Facts)];
+    let table: &[(&[&str], Said, bool)] = &[
+        // Neither name has been read: what the old one said stands.
+        (renamed, &[("kc", &on)], false),
+        (renamed, &[("kc", &on), ("hr-new", &off)], false),
+        // It was read, and says otherwise, or does not list her.
+        (renamed, &[("kc", &on), ("hr-new", &on)], true),
+        (renamed, &[("kc", &on), ("hr-new", &Facts::default())], true),
+        // It left, and no other can be it.
+        (&["kc"], &[("kc", &on)], true),
+        // It keeps its name and its mirror was lost.
+        (&["hr", "kc"], &[("kc", &on)], false),
+    ];
+    for (sources, said, counts) in table {
+        let mut world = World::with(&config, &[]);
+        world.config = config_of(&["hr", "kc"], &config);
+        world.facts = [("hr".to_owned(), off.clone()), ("kc".to_owned(), on.clone())].into();
+        world.run();
+        assert_eq!(world.effective(), "", "disabled in any of them is disabled");
+        world.config = config_of(sources, &config);
+        let facts = |(name, facts): &(&str, &Facts)| ((*name).to_owned(), (*facts).clone());
+        world.facts = said.iter().map(facts).collect();
+        world.run();
+        let effective = if *counts { "alice:r" } else { "" };
+        assert_eq!(world.effective(), effective, "{sources:?} {said:?}");
+        let again = words(&world.run());
+        assert_eq!(again, Vec::<String>::new(), "{sources:?} {said:?}");
+    }
+}
+
+#[test]
 fn an_attribute_never_reaches_a_protected_role() {
     let config = "[guard]\nprotected_roles = { boss = 0 }\n[roles.boss]\nexternal_roles = []\n\
                   [[mapping]]\nattribute = { name = \"dep\", value = \"IT\" }\nroles = [\"boss\"]\n";

@@ -175,11 +175,13 @@ impl<'a> Resolver<'a> {
         if person.email != user.email {
             self.changes.push(Change::EmailChanged { user: user.id, old: user.email });
         }
+        let seen = self.seen(links);
         let disabled = person.disabled.map(|by| self.disabled_by(by));
+        let unread = if disabled.is_none() { self.disabled_unread(user, &seen) } else { None };
         let was_enabled = match &user.status {
             Status::Enabled => true,
             Status::Disabled { .. } => {
-                if disabled.is_none() {
+                if disabled.is_none() && unread.is_none() {
                     self.changes.push(Change::UserEnabled { user: user.id });
                 }
                 false
@@ -204,7 +206,7 @@ impl<'a> Resolver<'a> {
                 }
                 Status::Disabled { by }
             }
-            _ => Status::Enabled,
+            _ => unread.map_or(Status::Enabled, |by| Status::Disabled { by }),
         };
         self.state.users.push(User {
             id: user.id,
@@ -215,8 +217,15 @@ impl<'a> Resolver<'a> {
         });
         self.add_links(user.id, links, views)?;
         let wanted = self.wanted(links, held)?;
-        let seen = self.seen(links);
         self.reconcile(user.id, held, &wanted, &seen)
+    }
+
+    /// The source that had disabled the user, where nobody knows what it says now: it may list people whom
+    /// nobody saw, or has left the configuration while another does, and does not list them so far. That it
+    /// enables them must be read. `seen`: the sources that list them.
+    fn disabled_unread(&self, user: &User, seen: &[&str]) -> Option<String> {
+        let Status::Disabled { by } = &user.status else { return None };
+        (!seen.contains(&by.as_str()) && self.gaps.may_list(by)).then(|| by.clone())
     }
 
     fn disabled_by(&self, (view, _): (ViewIdx, DirUserIdx)) -> String {
