@@ -20,6 +20,7 @@ rules! {
     who_was_provisioned_is_told_by_marks
     a_source_that_left_goes_with_its_mirror_once_nothing_is_held
     what_is_held_stays_until_it_is_decided
+    history_has_one_row_for_each_change
     history_tells_the_newest_first_and_who_asked
     the_past_is_as_it_was
     what_went_is_counted_from_a_moment_on
@@ -270,6 +271,28 @@ fn what_is_held_stays_until_it_is_decided(store: &dyn Store) {
     let after = reader.meta().unwrap();
     assert!(reader.held().unwrap().is_none() && after.version > before.version);
     assert_eq!((after.generation, after.settled), (before.generation, None));
+}
+
+fn history_has_one_row_for_each_change(store: &dyn Store) {
+    with_people(store, 2);
+    let mut later = world(5);
+    later.idp.remove(&(0, "ml".to_owned()));
+    later.people.get_mut(&1).unwrap().username = "ann".to_owned();
+    let changes = plan(&world(2), &later, at(10));
+    for (number, plan) in [(2, &changes), (3, &newcomer(5)), (4, &newcomer(6))] {
+        assert_eq!(commit(store, plan).generation, Some(number));
+        let reader = store.reader().unwrap().unwrap();
+        let mut rows = reader.history(&HistoryFilter::default()).unwrap();
+        rows.retain(|row| row.generation == number);
+        let told = |changes: Vec<ChangeKind>| {
+            let mut all: Vec<String> = changes.iter().map(|kind| format!("{kind:?}")).collect();
+            all.sort_unstable();
+            all
+        };
+        let of_plan = plan.changes.iter().map(|change| change.kind()).collect();
+        assert_eq!(told(rows.iter().map(|row| row.change.change).collect()), told(of_plan));
+        assert!(plan.changes.len() > 1);
+    }
 }
 
 fn history_tells_the_newest_first_and_who_asked(store: &dyn Store) {

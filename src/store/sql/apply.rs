@@ -14,7 +14,7 @@ use super::codec::encode;
 use super::distinct::distinct_names;
 use super::error::{Fault, Mismatch};
 use super::grants::write_grants;
-use super::history::{self, Log};
+use super::history::Log;
 use super::past::{Past, redefined};
 use super::sets::Sets;
 use super::tokens::{self, write_tokens};
@@ -55,13 +55,8 @@ pub(super) fn apply(conn: Conn<'_>, plan: &Plan, generation: i64) -> Result<bool
     remove_roles(conn, plan, &mut names)?;
     sets.settle(&mut |role| names.role(role))?;
 
-    let mut log = Log::open(conn, generation, plan, silent)?;
-    loading(conn, first, "history", plan.changes.len(), || {
-        for change in &plan.changes {
-            history::record(&mut log, plan, change, &mut names)?;
-        }
-        log.finish()
-    })?;
+    let log = Log::open(conn, generation, plan, silent)?;
+    loading(conn, first, "history", plan.changes.len(), || log.write(conn, &mut names))?;
     conn.execute("UPDATE meta SET next_user = ?1", [tables.next_user.get()])?;
     Ok(true)
 }

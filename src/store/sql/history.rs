@@ -48,23 +48,24 @@ fn bare<'v>(kind: i64) -> Record<'v> {
     }
 }
 
-/// Where one generation's rows are written. [`Log::finish`] comes last.
-pub(super) struct Log<'c, 'v> {
+/// A generation whose rows are still to be written: one for each change of its plan, under the numbers that
+/// were given out for those.
+pub(super) struct Log<'v> {
     generation: i64,
-    /// The next row's number; `None`: the store numbers it.
-    next: Option<i64>,
-    rows: Batch<'c, 'v, 12>,
+    plan: &'v Plan,
+    /// The first row's number; `None`: the store numbers them.
+    first: Option<i64>,
 }
 
-impl<'c, 'v> Log<'c, 'v> {
+impl<'v> Log<'v> {
     /// Begins `generation`, of `plan`. `silent`: it changes somebody's role set of whom it has no row.
     pub(super) fn open(
-        conn: Conn<'c>,
+        conn: Conn<'_>,
         generation: i64,
-        plan: &Plan,
+        plan: &'v Plan,
         silent: bool,
     ) -> Result<Self, Fault> {
-        let next = conn.numbers("history", plan.changes.len())?;
+        let first = conn.numbers("history", plan.changes.len())?;
         let (deed, taken) = (plan.records.deed.as_ref(), plan.taken);
         let (by, reason) = (deed.map(|deed| deed.by.as_str()), deed.map(|deed| &deed.reason));
         conn.execute(
@@ -79,41 +80,39 @@ impl<'c, 'v> Log<'c, 'v> {
                 reason,
                 i64::try_from(taken.lost_pairs).unwrap_or(i64::MAX),
                 i64::try_from(taken.disabled).unwrap_or(i64::MAX),
-                next
+                first
             ],
         )?;
-        let rows = Batch::new(
+        Ok(Log { generation, plan, first })
+    }
+
+    /// Writes them.
+    pub(super) fn write(self, conn: Conn<'_>, names: &mut Names<'_>) -> Result<(), Fault> {
+        let Log { generation, plan, first } = self;
+        let mut rows = Batch::new(
             conn,
             "history (num, generation, kind, user, role, origin, cause, reasons, old_reasons, \
              old, new, note)",
         );
-        Ok(Log { generation, next, rows })
-    }
-
-    fn write(&mut self, record: Record<'v>) -> Result<(), Fault> {
-        let Record { kind, user, role, origin, cause, reasons, old_reasons, old, new, note } =
-            record;
-        let num = self.next;
-        self.next = num.map(|num| num.saturating_add(1));
-        self.rows.add([
-            num.into(),
-            self.generation.into(),
-            kind.into(),
-            user.into(),
-            role.into(),
-            origin.into(),
-            cause.into(),
-            reasons.into(),
-            old_reasons.into(),
-            old,
-            new,
-            note,
-        ])
-    }
-
-    /// Writes the last rows.
-    pub(super) fn finish(self) -> Result<(), Fault> {
-        self.rows.finish()
+        for (place, change) in (0..).zip(&plan.changes) {
+            let Record { kind, user, role, origin, cause, reasons, old_reasons, old, new, note } =
+                record(plan, change, names)?;
+            rows.add([
+                first.map(|first| first.saturating_add(place)).into(),
+                generation.into(),
+                kind.into(),
+                user.into(),
+                role.into(),
+                origin.into(),
+                cause.into(),
+                reasons.into(),
+                old_reasons.into(),
+                old,
+                new,
+                note,
+            ])?;
+        }
+        rows.finish()
     }
 }
 
@@ -128,13 +127,12 @@ fn story(local: &LocalGrant) -> String {
     format!("by `{by}` at {}: {reason}{until}", rfc3339(*at))
 }
 
-/// Writes `change` of `plan`.
-pub(super) fn record<'v>(
-    log: &mut Log<'_, 'v>,
+/// The row of `change` of `plan`.
+fn record<'v>(
     plan: &'v Plan,
     change: &'v Change,
     names: &mut Names<'_>,
-) -> Result<(), Fault> {
+) -> Result<Record<'v>, Fault> {
     let tables = &plan.tables;
     let text = |text| Cell::from(tables.texts.get(text));
     let kind = kind_number(change.kind());
@@ -146,7 +144,7 @@ pub(super) fn record<'v>(
         ..of(user)
     };
     let named = |source: SourceIdx| Cell::from(tables.sources.get(source).map(String::as_str));
-    let record = match change {
+    Ok(match change {
         Change::RoleAdded { role } | Change::RoleRemoved { role } => {
             Record { role: Some(names.role(*role)?), ..bare }
         }
@@ -207,8 +205,7 @@ pub(super) fn record<'v>(
             Record { role: Some(names.role(*role)?), old: text(*name), ..ended(user, cause) }
         }
         Change::CatalogChanged | Change::WorkloadChanged => bare,
-    };
-    log.write(record)
+    })
 }
 
 /// Why there is a grant: the number of its reasons, or the story of a local one.
