@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::Value;
-use support::company::{realm_export, store_at, store_server};
+use support::company::{gateway_at, realm_export, store_at, store_server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -98,18 +98,10 @@ impl Machine {
             [[roles.ml.policies]]
             actions = ["workflow:Read"]
             resources = ["*"]
-            [gateway]
-            http = "127.0.0.1:{port}"
-            identity = "header"
-            user_header = "x-user"
-            provision = "lookup"
-            [[gateway.route]]
-            methods = ["GET"]
-            path = "/a"
-            action = "workflow:Read"
-            resource = "pool/a"
+            {}
             "#,
-            folder.join("realm.json").display()
+            folder.join("realm.json").display(),
+            gateway_at(port, "provision = \"lookup\"")
         ));
         Machine { home, port }
     }

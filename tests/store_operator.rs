@@ -5,7 +5,7 @@
 
 mod support;
 
-use support::company::{realm_export, store_at, store_server};
+use support::company::{gateway_at, realm_export, store_at, store_server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -29,15 +29,6 @@ grants = ["ml"]
 [[roles.ml.policies]]
 actions = ["workflow:Read"]
 resources = ["*"]
-[gateway]
-http = "127.0.0.1:PORT"
-identity = "header"
-user_header = "x-user"
-[[gateway.route]]
-methods = ["GET"]
-path = "/a"
-action = "workflow:Read"
-resource = "pool/a"
 "#;
 
 /// A machine over a database, and where its gateway listens.
@@ -49,9 +40,9 @@ struct Machine {
 impl Machine {
     fn new(postgres: &Postgres, keys: &str) -> Machine {
         let port = free_port();
-        let config = CONFIG.replace("PORT", &port.to_string());
+        let gateway = gateway_at(port, "");
         let store = store_at(&[postgres.port]);
-        let home = Home::new(&format!("[store]\n{store}\n{keys}\n{config}"));
+        let home = Home::new(&format!("[store]\n{store}\n{keys}\n{CONFIG}{gateway}"));
         let machine = Machine { home, port };
         machine.has(&["ann"]);
         machine

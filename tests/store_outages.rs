@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::Instant;
 
-use support::company::{realm_export, store_at as at, store_server as server};
+use support::company::{gateway_at, realm_export, store_at as at, store_server as server};
 use support::done::Done;
 use support::gateways::send;
 use support::idpsyncd::{Home, Idpsyncd};
@@ -33,17 +33,7 @@ grants = ["ml"]
 max_lost_floor = 100
 [[roles.ml.policies]]
 actions = ["workflow:Read"]
-resources = ["pool/ml-a"]
-[gateway]
-http = "127.0.0.1:PORT"
-identity = "header"
-user_header = "x-user"
-max_staleness = "STALENESS"
-[[gateway.route]]
-methods = ["GET"]
-path = "/a"
-action = "workflow:Read"
-resource = "pool/ml-a"
+resources = ["pool/a"]
 "#;
 
 /// A folder, and where its gateway listens.
@@ -55,8 +45,9 @@ struct Place {
 impl Place {
     fn new(store: &str, staleness: &str) -> Place {
         let port = free_port();
-        let config = CONFIG.replace("PORT", &port.to_string()).replace("STALENESS", staleness);
-        let place = Place { home: Home::new(&format!("[store]\n{store}\n{config}")), port };
+        let gateway = gateway_at(port, &format!("max_staleness = \"{staleness}\""));
+        let place =
+            Place { home: Home::new(&format!("[store]\n{store}\n{CONFIG}{gateway}")), port };
         place.may(&["ann", "bob"]);
         place
     }
@@ -191,8 +182,8 @@ fn a_commit_whose_answer_is_lost_is_done_and_one_that_is_lost_itself_is_not() {
         assert!(format!("{}{}", done.out, done.err).contains(words), "{trap:?}: {}", done.err);
         assert_eq!(generation(&postgres), stands, "{trap:?}");
     }
-    place.home.ok(&["authorize", "cem", "workflow:Read", "pool/ml-a"], 0);
-    place.home.ok(&["authorize", "bob", "workflow:Read", "pool/ml-a"], 5);
+    place.home.ok(&["authorize", "cem", "workflow:Read", "pool/a"], 0);
+    place.home.ok(&["authorize", "bob", "workflow:Read", "pool/a"], 5);
 }
 
 #[test]
@@ -347,7 +338,7 @@ fn a_run_for_which_the_databases_disk_has_no_room_says_so_and_has_changed_nothin
     let told = done.err.contains("disk is full") && done.err.contains("nothing was changed");
     assert!(told, "{}", done.err);
     assert_eq!(generation(&postgres), "1");
-    place.home.ok(&["authorize", "ann", "workflow:Read", "pool/ml-a"], 0);
+    place.home.ok(&["authorize", "ann", "workflow:Read", "pool/a"], 0);
     room.no_more();
     place.sync(&["bob"]);
     assert_eq!(generation(&postgres), "2");

@@ -1,6 +1,6 @@
 //! A standby is promoted that never had the last commits: the store goes back, and on from there.
 
-use super::support::company::{store_at as at, store_server as server};
+use super::support::company::{gateway_at, store_at as at, store_server as server};
 use super::support::gateways::send;
 use super::support::idpsyncd::{Home, Idpsyncd};
 use super::support::openldap::{OpenLdap, SUFFIX, group, group_dn, person, person_dn, tree};
@@ -87,18 +87,11 @@ impl Followed {
             [[roles.ml.policies]]
             actions = ["workflow:Read"]
             resources = ["*"]
-            [gateway]
-            http = "127.0.0.1:{port}"
-            identity = "header"
-            user_header = "x-user"
-            [[gateway.route]]
-            methods = ["GET"]
-            path = "/a"
-            action = "workflow:Read"
-            resource = "pool/a"
+            {}
             "#,
             at(&[primary.port, standby.port]),
             directory.url,
+            gateway_at(port, ""),
         ));
         let mut daemon = home.start("run");
         daemon.until_logged("the gateway answers from generation");

@@ -30,6 +30,25 @@ pub fn store_at(ports: &[u16]) -> String {
     format!("postgres = \"{}\"", store_url(ports))
 }
 
+/// A gateway at this port of the loopback, with these keys besides: `GET /a`, of whoever `x-user` names, is
+/// `workflow:Read` on `pool/a`.
+pub fn gateway_at(port: u16, keys: &str) -> String {
+    format!(
+        r#"
+[gateway]
+http = "127.0.0.1:{port}"
+identity = "header"
+user_header = "x-user"
+{keys}
+[[gateway.route]]
+methods = ["GET"]
+path = "/a"
+action = "workflow:Read"
+resource = "pool/a"
+"#
+    )
+}
+
 /// An export of a realm with the role `ml`: who is in it, and whether they have the role.
 pub fn realm_export<'n>(people: impl IntoIterator<Item = (&'n str, bool)>) -> String {
     let users = people.into_iter().map(|(name, ml)| {

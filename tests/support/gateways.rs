@@ -3,7 +3,7 @@
 //! client that sends a request target exactly as it is given.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -413,6 +413,22 @@ pub fn send_raw(port: u16, method: &str, target: &[u8], headers: &[(&str, &[u8])
     send_whole(port, method, target, headers, b"")
 }
 
+/// A connection to whoever listens at a port. A gateway says from which generation it answers before it
+/// listens, so a busy machine may ask too early: nobody has refused the question then.
+fn connected(port: u16) -> TcpStream {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpStream::connect(("127.0.0.1", port)) {
+            Ok(stream) => return stream,
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                assert!(Instant::now() < deadline, "nobody listens at port {port}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("port {port}: {error}"),
+        }
+    }
+}
+
 fn send_whole(
     port: u16,
     method: &str,
@@ -420,7 +436,7 @@ fn send_whole(
     headers: &[(&str, &[u8])],
     body: &[u8],
 ) -> Got {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut stream = connected(port);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut request = format!("{method} ").into_bytes();
     request.extend_from_slice(target);
