@@ -19,9 +19,9 @@ pub(super) const BY_USERNAME: &str = "username = ?3 COLLATE NOCASE";
 /// The same by their address. What the index is of stands beside it.
 pub(super) const BY_EMAIL: &str = "email <> '' AND email = ?3 COLLATE NOCASE";
 /// By the columns of [`Forms`].
-pub(super) const BY_CALLED: &str = "called = ?3 COLLATE BINARY";
-pub(super) const BY_CALLED_EMAIL: &str = "called_email = ?3 COLLATE BINARY";
-pub(super) const BY_ADDRESS: &str = "address = ?3 COLLATE BINARY";
+pub(super) const BY_CALLED: &str = "called = ?3";
+pub(super) const BY_CALLED_EMAIL: &str = "called_email = ?3";
+pub(super) const BY_ADDRESS: &str = "address = ?3";
 
 /// The version of the forms: another one where names come to be compared otherwise.
 const VERSION: i64 = 2;
