@@ -46,10 +46,10 @@ impl<C> Kept<C> {
         if idle.is_empty() {
             return None;
         }
-        let now = now(path);
+        let now = FilesNow::of(path);
         // Others may have been left before the last commit: they are of no use any more.
         idle.retain(
-            |it| matches!(&now, Ok(Some((place, left))) if (place, left) == (&it.place, &it.left)),
+            |it| matches!(&now, Ok(Some(now)) if (&now.place, &now.files) == (&it.place, &it.left)),
         );
         let taken = idle.pop();
         self.idle().extend(idle);
@@ -57,25 +57,23 @@ impl<C> Kept<C> {
     }
 
     /// Keeps `connection`, which has no transaction open and of which the store's files are what it knows,
-    /// for the next use.
-    pub(super) fn keep(&self, path: &Path, connection: C) {
-        if let Ok(Some((place, left))) = now(path) {
-            let mut idle = self.idle();
-            let oldest = (idle.len() >= MOST).then(|| idle.remove(0));
-            idle.push(Idle { connection, place, left });
-            // Closed when nobody waits for this any more.
-            drop(idle);
-            drop(oldest);
-        }
+    /// for the next use. They stand like this `now`.
+    pub(super) fn keep(&self, now: FilesNow, connection: C) {
+        let FilesNow { place, files: left } = now;
+        let mut idle = self.idle();
+        let oldest = (idle.len() >= MOST).then(|| idle.remove(0));
+        idle.push(Idle { connection, place, left });
+        // Closed when nobody waits for this any more.
+        drop(idle);
+        drop(oldest);
     }
 
     /// What was left as `before` goes on to be of use: this program has committed since, by a connection that
-    /// found the files so, and nothing else is known to have happened to them.
-    pub(super) fn goes_on(&self, path: &Path, before: &Footprint) {
-        let Ok(Some((place, now))) = now(path) else { return };
+    /// found the files so, and nothing else is known to have happened to them. They stand like this `now`.
+    pub(super) fn goes_on(&self, now: &FilesNow, before: &Footprint) {
         for it in self.idle().iter_mut() {
-            if it.place == place && it.left == *before && now.same_files(before) {
-                it.left = now;
+            if it.place == now.place && it.left == *before && now.files.same_files(before) {
+                it.left = now.files;
             }
         }
     }
@@ -83,10 +81,11 @@ impl<C> Kept<C> {
     /// Whether one is kept that could be used.
     #[cfg(test)]
     pub(super) fn keeps(&self, path: &Path) -> bool {
-        let taken = self.take(path);
-        let keeps = taken.is_some();
-        taken.into_iter().for_each(|(connection, _)| self.keep(path, connection));
-        keeps
+        let Some((connection, _)) = self.take(path) else { return false };
+        if let Ok(Some(now)) = FilesNow::of(path) {
+            self.keep(now, connection);
+        }
+        true
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle<C>>> {
@@ -94,11 +93,23 @@ impl<C> Kept<C> {
     }
 }
 
-/// Where the store at `path` is, and how its files stand.
-fn now(path: &Path) -> Result<Option<(StorePath, Footprint)>, StoreError> {
-    let Some(place) = StorePath::existing(path)? else { return Ok(None) };
-    let footprint = Footprint::at(&place)?;
-    Ok(footprint.map(|footprint| (place, footprint)))
+/// Where a store is, and how its files stand.
+pub(super) struct FilesNow {
+    place: StorePath,
+    /// How they stand.
+    pub(super) files: Footprint,
+}
+
+impl FilesNow {
+    /// Of the store at `path`, now. `None`: there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub(super) fn of(path: &Path) -> Result<Option<FilesNow>, StoreError> {
+        let Some(place) = StorePath::existing(path)? else { return Ok(None) };
+        let files = Footprint::at(&place)?;
+        Ok(files.map(|files| FilesNow { place, files }))
+    }
 }
 
 /// What tells a store's files from others, and from themselves after a change.
@@ -118,7 +129,7 @@ impl Footprint {
     /// # Errors
     /// The file cannot be looked at.
     pub(super) fn of(path: &Path) -> Result<Option<Footprint>, StoreError> {
-        Ok(now(path)?.map(|(_, footprint)| footprint))
+        Ok(FilesNow::of(path)?.map(|now| now.files))
     }
 
     fn at(place: &StorePath) -> Result<Option<Footprint>, StoreError> {
@@ -154,9 +165,11 @@ mod tests {
     use super::{Footprint, MOST};
     use crate::model::Time;
     use crate::store::sqlite::SqliteStore;
+    use crate::store::sqlite::error::StoreErrorKind;
     use crate::store::sqlite::reader::SqliteReader;
+    use crate::store::sqlite::schema::SCHEMA_VERSION;
     use crate::store::sqlite::writer::SqliteWriter;
-    use crate::store::{Reader, Store};
+    use crate::store::{Reader, Store, StoreError, Turn};
 
     const ISSUER: &str = "https://issuer.example.org";
 
@@ -282,6 +295,70 @@ mod tests {
         assert!(many.iter().all(|reader| keys(&**reader).as_deref() == Some("5")));
         drop(many);
         assert_eq!(store.readers.idle().len(), MOST);
+    }
+
+    /// A newer program migrates the store at `path`.
+    fn migrate(path: &std::path::Path) {
+        let newer = Connection::open(path).unwrap();
+        newer.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
+    }
+
+    /// How a change goes on while a newer program migrates the store at that path.
+    type Meanwhile = fn(&SqliteStore, &std::path::Path) -> Result<(), StoreError>;
+
+    #[test]
+    fn a_store_that_is_migrated_while_it_is_changed_is_neither_written_nor_used_again() {
+        let cases: [(&str, Meanwhile, Option<StoreErrorKind>, &str); 3] = [
+            (
+                "before it writes",
+                |store, path| {
+                    let mut writer = store.kept_writer().unwrap();
+                    migrate(path);
+                    writer.keep_keys(ISSUER, "2", Time::UNIX_EPOCH)
+                },
+                Some(StoreErrorKind::Newer),
+                "1",
+            ),
+            (
+                "while it is planned",
+                |store, path| {
+                    let mut change = store.begin(Turn::Anyones).unwrap();
+                    migrate(path);
+                    change.touch(&[], &[])
+                },
+                Some(StoreErrorKind::Newer),
+                "1",
+            ),
+            (
+                "once it has committed",
+                |store, path| {
+                    let mut writer = store.kept_writer().unwrap();
+                    writer.keep_keys(ISSUER, "2", Time::UNIX_EPOCH)?;
+                    migrate(path);
+                    store.keep_writer(writer, true);
+                    Ok(())
+                },
+                None,
+                "2",
+            ),
+        ];
+        for (when, change, refused, has) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("store.db");
+            let store = store_at(&path);
+            keep(&store, "1");
+            drop(store.reader().unwrap());
+            assert!(store.keeps() && store.readers.keeps(&path), "{when}");
+            let done = change(&store, &path);
+            assert_eq!(done.err().map(|error| error.kind), refused, "{when}");
+            assert!(!store.keeps() && !store.readers.keeps(&path), "{when}");
+            // As opening it anew refuses.
+            let kind = |error: StoreError| Some(error.kind);
+            assert_eq!(store.reader().err().and_then(kind), Some(StoreErrorKind::Newer), "{when}");
+            let keys = "SELECT keys FROM jwks";
+            let keys = Connection::open(&path).unwrap().query_row(keys, [], |row| row.get(0));
+            assert_eq!(keys.as_ref().map(String::as_str), Ok(has), "{when}");
+        }
     }
 
     fn store_at(path: &std::path::Path) -> SqliteStore {

@@ -101,11 +101,12 @@ impl FileLock {
             }
         }
         let write = |file: &mut File| -> std::io::Result<bool> {
-            // A file of this name that is no lock's loses nothing by being locked.
-            if told(file)?.is_none() {
-                return Ok(false);
+            match told(file)? {
+                // A file of this name that is no lock's loses nothing by being locked.
+                None => return Ok(false),
+                Some(last) if last.is_empty() => {}
+                Some(_) => file.set_len(0)?,
             }
-            file.set_len(0)?;
             file.rewind()?;
             file.write_all(text.as_bytes())?;
             Ok(true)

@@ -7,10 +7,11 @@
 //! | whose the files are, links among them | `files` |
 //! | one run at a time; which daemon leads | `lock`, `lead` |
 //! | reading and writing | `SqliteReader`, `SqliteWriter`: the transactions in which `crate::store::sql` reads and writes |
-//! | connections that are kept | `kept` |
+//! | connections that are kept, transactions by statements that are | `kept`, `begun` |
 //!
 //! Nothing outside this folder knows that there are files.
 
+mod begun;
 mod copying;
 pub(in crate::store) mod error;
 mod files;

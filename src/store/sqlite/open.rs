@@ -31,10 +31,10 @@ const PAGE_SIZE: i64 = 16_384;
 const BUSY: Duration = Duration::from_secs(10);
 
 /// What a writer keeps of the file in memory at most, in SQLite's way of saying KiB.
-pub(super) const CACHE: i64 = -65_536;
+const CACHE: i64 = -65_536;
 
 /// The same from one change to the next.
-pub(super) const RESTING_CACHE: i64 = -4_096;
+const RESTING_CACHE: i64 = -4_096;
 
 /// What an unlocked reader watches, to notice a writer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,16 +47,48 @@ pub(super) struct Still {
 /// over hundreds of thousands of people, that the members of a group are looked up in.
 const READ_CACHE: i64 = -16_384;
 
+/// From now on `conn` is read by, and keeps no more of the file than what reads does.
+pub(super) fn reads(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "cache_size", READ_CACHE)
+}
+
+/// From now on `conn`, which was opened for writing, writes.
+pub(super) fn writes(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "cache_size", CACHE)
+}
+
+/// `conn`, which was opened for writing, lets go of what is more than that until it is used again.
+pub(super) fn rests(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "cache_size", RESTING_CACHE)
+}
+
 /// So many statements are kept prepared by a connection: all that one change needs, since to prepare one
 /// costs more than to find a row.
 const STATEMENTS: usize = 256;
 
 /// A read-only connection.
 pub(super) struct ReadConnection {
-    pub(super) conn: Connection,
+    /// Absent once it was taken out for another use.
+    pub(super) conn: Option<Connection>,
     pub(super) place: StorePath,
     /// Present where the file is read without locks; then it must not change meanwhile.
     pub(super) still: Option<Still>,
+}
+
+impl ReadConnection {
+    /// The connection.
+    ///
+    /// # Errors
+    /// It was taken out.
+    pub(super) fn conn(&self) -> Result<&Connection, StoreError> {
+        self.conn.as_ref().ok_or_else(|| {
+            let shown = self.place.shown.display();
+            StoreError::new(
+                StoreErrorKind::Other,
+                format!("nothing reads the store `{shown}` any more"),
+            )
+        })
+    }
 }
 
 /// The path holds no link when it is given to SQLite: one that appears later is not followed.
@@ -112,19 +144,19 @@ pub(super) fn open_read(
         Connection::open_with_flags(&place.real, flags)
     }
     .map_err(told)?;
-    let read = ReadConnection { conn, place: place.clone(), still: before };
+    let read = ReadConnection { conn: Some(conn), place: place.clone(), still: before };
+    let conn = read.conn()?;
     let setup = || -> rusqlite::Result<()> {
         #[cfg(test)]
-        super::steps::watch(&read.conn)?;
-        read.conn.busy_timeout(BUSY)?;
-        read.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        read.conn.pragma_update(None, "query_only", true)?;
-        read.conn.set_prepared_statement_cache_capacity(STATEMENTS);
-        read.conn.pragma_update(None, "cache_size", READ_CACHE)?;
-        Ok(())
+        super::steps::watch(conn)?;
+        conn.busy_timeout(BUSY)?;
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        conn.pragma_update(None, "query_only", true)?;
+        conn.set_prepared_statement_cache_capacity(STATEMENTS);
+        reads(conn)
     };
     setup().map_err(told)?;
-    match identify(&read.conn, path, known).map_err(|error| place.whose(error))? {
+    match identify(conn, path, known).map_err(|error| place.whose(error))? {
         Identity::Fresh => Ok(None),
         Identity::Ours(version) => Ok(Some((read, version))),
     }
@@ -154,11 +186,8 @@ impl Drop for ReadConnection {
         }
         // Closing a descriptor of the file drops the locks that this process's writer may have
         // taken on it since, and SQLite guards against that only among connections that lock. So
-        // this descriptor stays open: one, in the rare case of a store without a log. The
-        // connection left in its place is on no file.
-        if let Ok(nothing) = Connection::open_in_memory() {
-            std::mem::forget(std::mem::replace(&mut self.conn, nothing));
-        }
+        // this descriptor stays open: one, in the rare case of a store without a log.
+        std::mem::forget(self.conn.take());
     }
 }
 
@@ -234,7 +263,8 @@ fn orphaned_log(place: &StorePath) -> bool {
 pub(super) fn checkpoint(conn: &Connection) {
     let patience = |time| conn.busy_timeout(time);
     let done = patience(Duration::from_millis(200)).and_then(|()| {
-        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))
+        let mut statement = conn.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        statement.query_row([], |row| row.get::<_, i64>(0))
     });
     let restored = patience(BUSY);
     match done.and_then(|busy| restored.map(|()| busy)) {

@@ -1,9 +1,11 @@
 //! Snapshot the store. Nothing here can write.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use super::begun::Begun;
 use super::error::{Fault, StoreError, StoreErrorKind};
 use super::files::StorePath;
 use super::kept::Footprint;
@@ -19,6 +21,8 @@ pub struct SqliteReader {
     read: ReadConnection,
     /// Where the connection is kept for the next use, and how the files stood before it was opened.
     home: Option<(SqliteStore, Footprint)>,
+    /// Lists that were looked at lately, where somebody remembers them.
+    lists: Option<Arc<KnownLists>>,
 }
 
 impl Drop for SqliteReader {
@@ -48,40 +52,55 @@ impl SqliteReader {
                 ),
             ));
         }
-        Ok(Some(SqliteReader { read, home: None }))
+        Ok(Some(SqliteReader { read, home: None, lists: None }))
     }
 
     /// Over `conn`, in whose transaction everything is read, if it has one open.
     pub(super) fn over(conn: Connection, place: StorePath) -> SqliteReader {
-        SqliteReader { read: ReadConnection { conn, place, still: None }, home: None }
+        let read = ReadConnection { conn: Some(conn), place, still: None };
+        SqliteReader { read, home: None, lists: None }
+    }
+
+    /// The same, to which these lists are known.
+    pub(super) fn knowing(mut self, lists: &Arc<KnownLists>) -> SqliteReader {
+        self.lists = Some(Arc::clone(lists));
+        self
     }
 
     /// The same, which `home` keeps for its next use. The files stood as `opened` before it was opened.
     pub(super) fn of(mut self, home: &SqliteStore, opened: Footprint) -> SqliteReader {
         self.home = Some((home.clone(), opened));
-        self
+        self.knowing(&home.lists)
     }
 
     /// Lets go of every page that was read, as if it had just been opened: only what was prepared stays.
     /// Whether it did.
     pub(super) fn forgets(&self) -> bool {
-        self.read.conn.execute_batch("PRAGMA shrink_memory").is_ok()
+        let forgets = |conn: &Connection| conn.execute_batch("PRAGMA shrink_memory").is_ok();
+        self.read.conn().is_ok_and(forgets)
     }
 
     /// The connection, and where it is.
-    pub(super) fn connection(&self) -> (&Connection, &StorePath) {
-        (&self.read.conn, &self.read.place)
+    ///
+    /// # Errors
+    /// It was taken out.
+    pub(super) fn connection(&self) -> Result<(&Connection, &StorePath), StoreError> {
+        Ok((self.read.conn()?, &self.read.place))
     }
 
-    /// Takes the connection out, for another use of it: what is left here is on no file. `None`: it cannot
+    /// Where it is.
+    pub(super) fn place(&self) -> &StorePath {
+        &self.read.place
+    }
+
+    /// Takes the connection out, for another use of it: nothing can be read here any more. `None`: it cannot
     /// be used again, as one that reads without locks, or one whose transaction did not end, which would
     /// show an old state for ever.
     pub(super) fn leave(&mut self) -> Option<(Connection, StorePath)> {
-        if self.is_at_rest() || !self.read.conn.is_autocommit() {
+        if self.is_at_rest() {
             return None;
         }
-        let nothing = Connection::open_in_memory().ok()?;
-        let conn = std::mem::replace(&mut self.read.conn, nothing);
+        let conn = self.read.conn.take_if(|conn| conn.is_autocommit())?;
         Some((conn, self.read.place.clone()))
     }
 
@@ -113,16 +132,16 @@ impl SqliteReader {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Fault>,
     ) -> Result<T, StoreError> {
-        let conn = &self.read.conn;
+        let conn = self.read.conn()?;
         let place = &self.read.place;
         let path = &place.shown.display();
         if !conn.is_autocommit() {
             return work(conn).map_err(|fault| fault.store(path));
         }
         let _acting = place.act()?;
-        let tx = conn.unchecked_transaction().map_err(|error| Fault::from(error).store(path))?;
-        let result = work(&tx).map_err(|fault| fault.store(path));
-        tx.finish().map_err(|error| Fault::from(error).store(path))?;
+        let begun = Begun::reading(conn).map_err(|error| Fault::from(error).store(path))?;
+        let result = work(conn).map_err(|fault| fault.store(path));
+        begun.end().map_err(|error| Fault::from(error).store(path))?;
         // Without locks a writer can have come in between: then whatever was read is worthless,
         // an error as well.
         if let Some(before) = &self.read.still
@@ -147,6 +166,6 @@ impl Reads for SqliteReader {
     }
 
     fn known_lists(&self) -> Option<&KnownLists> {
-        self.home.as_ref().map(|(home, _)| &*home.lists)
+        self.lists.as_deref()
     }
 }

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use rusqlite_migration::{M, Migrations};
 
 use super::error::{Fault, StoreError, StoreErrorKind};
+use crate::store::sql::db::Conn;
 
 /// `idps`: how a store's file is told from any other SQLite database.
 pub(super) const APPLICATION_ID: i64 = 1_768_190_067;
@@ -53,13 +54,7 @@ pub(super) fn identify(conn: &Connection, path: &Path, known: i64) -> Result<Ide
     let shown = path.display();
     match facts().map_err(|fault| fault.store(&path.display()))? {
         (0, 0, 0) => Ok(Identity::Fresh),
-        (APPLICATION_ID, version, _) if version > known => Err(StoreError::new(
-            StoreErrorKind::Newer,
-            format!(
-                "the store `{shown}` has schema version {version}, this idpsyncd knows {known}: \
-                 it was left untouched, use the newer idpsyncd that wrote it"
-            ),
-        )),
+        (APPLICATION_ID, version, _) if version > known => Err(newer(path, version, known)),
         (APPLICATION_ID, version, _) if version >= 1 => Ok(Identity::Ours(version)),
         _ => Err(StoreError::new(
             StoreErrorKind::NotOurs,
@@ -68,6 +63,29 @@ pub(super) fn identify(conn: &Connection, path: &Path, known: i64) -> Result<Ide
                  set `store.path` to another file"
             ),
         )),
+    }
+}
+
+fn newer(path: &Path, version: i64, known: i64) -> StoreError {
+    let shown = path.display();
+    StoreError::new(
+        StoreErrorKind::Newer,
+        format!(
+            "the store `{shown}` has schema version {version}, this idpsyncd knows {known}: \
+             it was left untouched, use the newer idpsyncd that wrote it"
+        ),
+    )
+}
+
+/// Makes sure that nobody has migrated the store since `conn` was opened on it, at which it had a version that
+/// is known.
+///
+/// # Errors
+/// A newer program has, or that cannot be told.
+pub(super) fn still_known(conn: &Connection, path: &Path, known: i64) -> Result<(), Fault> {
+    match Conn::Sqlite(conn).schema_version()? {
+        version if version > known => Err(Fault::Store(newer(path, version, known))),
+        _ => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::{StoreError, StoreErrorKind};
-use super::kept::{Footprint, Kept};
+use super::kept::{FilesNow, Footprint, Kept};
 use super::lead::FileLead;
 use super::lock::FileLock;
 use super::reader::SqliteReader;
@@ -52,8 +52,8 @@ impl SqliteStore {
 
     /// The store opened for writing, and made where there is none.
     pub(super) fn writer(&self) -> Result<SqliteWriter, StoreError> {
-        match self.writers.take(&self.path) {
-            Some((kept, found)) => Ok(kept.finding(found)),
+        match self.kept_writer() {
+            Some(kept) => Ok(kept),
             None => SqliteWriter::open(&self.path),
         }
     }
@@ -66,26 +66,45 @@ impl SqliteStore {
 
     /// Keeps what reads for the next use.
     pub(super) fn keep_reader(&self, reader: SqliteReader, opened: &Footprint) {
-        let same = |now: &Footprint| now.same_files(opened);
-        if matches!(Footprint::of(&self.path), Ok(Some(now)) if same(&now)) && reader.forgets() {
-            self.readers.keep(&self.path, reader);
+        let Ok(Some(now)) = FilesNow::of(&self.path) else { return };
+        if now.files.same_files(opened) && reader.forgets() {
+            self.readers.keep(now, reader);
         }
     }
 
-    /// Keeps what has committed for the next change.
-    pub(super) fn keep_writer(&self, mut writer: SqliteWriter) {
-        if let Some(before) = writer.found() {
-            self.readers.goes_on(&self.path, before);
+    /// Keeps what writes for the next change, and what reads where this has `committed`.
+    pub(super) fn keep_writer(&self, writer: SqliteWriter, committed: bool) {
+        let Ok(Some(now)) = FilesNow::of(&self.path) else { return };
+        // Others, or another content, may have been put in their place meanwhile.
+        let stands = |found: &Footprint| match committed {
+            true => now.files.same_files(found),
+            false => now.files == *found,
+        };
+        if !writer.found().is_none_or(stands) {
+            return;
+        }
+        // Looked at after the files: how they stood then is of a version that is known.
+        if let Err(error) = writer.still_known() {
+            tracing::debug!(%error, "what has the store open is not used again");
+            return;
+        }
+        if let Some(before) = writer.found().filter(|_| committed) {
+            self.readers.goes_on(&now, before);
         }
         if writer.rests() {
-            self.writers.keep(&self.path, writer);
+            self.writers.keep(now, writer);
         }
+    }
+
+    /// What writes, where it was kept, and how it finds the files.
+    pub(super) fn kept_writer(&self) -> Option<SqliteWriter> {
+        self.writers.take(&self.path).map(|(kept, found)| kept.finding(found))
     }
 
     /// A writer of a store that is there and of this program's version: it makes and alters none.
     pub(super) fn writer_of_existing(&self) -> Result<SqliteWriter, StoreError> {
-        if let Some((kept, found)) = self.writers.take(&self.path) {
-            return Ok(kept.finding(found));
+        if let Some(kept) = self.kept_writer() {
+            return Ok(kept);
         }
         // To open it for writing would make it.
         match SqliteReader::open(&self.path)? {
@@ -131,28 +150,28 @@ impl Store for SqliteStore {
     fn discard_held(&self, id: &str) -> Result<bool, StoreError> {
         let mut writer = self.writer()?;
         let done = writer.discard_held(id)?;
-        self.keep_writer(writer);
+        self.keep_writer(writer, true);
         Ok(done)
     }
 
     fn keep_keys(&self, issuer: &str, keys: &str, at: Time) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
         writer.keep_keys(issuer, keys, at)?;
-        self.keep_writer(writer);
+        self.keep_writer(writer, true);
         Ok(())
     }
 
     fn keep_followed(&self, source: &str, followed: &Followed) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
         writer.aside(|conn| crate::store::sql::keep_followed(conn, source, followed))?;
-        self.keep_writer(writer);
+        self.keep_writer(writer, true);
         Ok(())
     }
 
     fn end_sessions(&self, ended: &[SessionEnd], forget: i64) -> Result<(), StoreError> {
         let mut writer = self.writer_of_existing()?;
         writer.aside(|conn| crate::store::sql::end_sessions(conn, ended, forget))?;
-        self.keep_writer(writer);
+        self.keep_writer(writer, true);
         Ok(())
     }
 

@@ -2,16 +2,16 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use rusqlite_migration::M;
 
+use super::begun::Begun;
 use super::error::{Fault, StoreError};
 use super::files::StorePath;
 use super::kept::Footprint;
-use super::open::{CACHE, RESTING_CACHE, checkpoint, open_write};
-#[cfg(test)]
+use super::open::{checkpoint, open_write, reads, rests, writes};
 use super::reader::SqliteReader;
-use super::schema::STEPS;
+use super::schema::{SCHEMA_VERSION, STEPS, still_known};
 use crate::model::Time;
 use crate::store::Review;
 use crate::store::sql;
@@ -25,12 +25,25 @@ pub struct SqliteWriter {
     place: StorePath,
     /// How the files stood when it was taken from those that are kept.
     found: Option<Footprint>,
-    /// How many rows it had changed when it last let go of its memory.
-    rested_at: u64,
 }
 
-/// After so many rows that were changed its memory is let go of.
-const MANY_CHANGES: u64 = 10_000;
+/// Does `work` in a transaction of `conn`, which was opened for writing, and commits it: safe on disk when this
+/// returns.
+pub(super) fn write_by<T>(
+    conn: &Connection,
+    place: &StorePath,
+    work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let _acting = place.act().map_err(Fault::Store)?;
+    writes(conn)?;
+    let begun = Begun::writing(conn)?;
+    // While the writer's place was waited for somebody may have migrated it.
+    still_known(conn, &place.shown, SCHEMA_VERSION)?;
+    let done = work(Conn::Sqlite(conn))?;
+    begun.commit()?;
+    checkpoint(conn);
+    Ok(done)
+}
 
 impl SqliteWriter {
     /// Opens the store at `path` for writing. Makes the file (mode 0640) where there is none, and
@@ -130,13 +143,19 @@ impl SqliteWriter {
         &mut self,
         work: impl FnOnce(Conn<'_>) -> Result<T, Fault>,
     ) -> Result<T, Fault> {
-        let _acting = self.place.act().map_err(Fault::Store)?;
-        // IMMEDIATE: another writer is met here, not in the middle.
-        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = work(Conn::Sqlite(&tx))?;
-        tx.commit()?;
-        checkpoint(&self.conn);
-        Ok(done)
+        write_by(&self.conn, &self.place, work)
+    }
+
+    /// Makes sure that no newer program has migrated the store since it was opened.
+    ///
+    /// # Errors
+    /// One has, or that cannot be told.
+    pub(super) fn still_known(&self) -> Result<(), StoreError> {
+        let shown = &self.place.shown;
+        let acting = self.place.act()?;
+        let known = still_known(&self.conn, shown, SCHEMA_VERSION);
+        drop(acting);
+        known.map_err(|fault| fault.store(&shown.display()))
     }
 
     /// The connection, and where it is.
@@ -144,9 +163,20 @@ impl SqliteWriter {
         (self.conn, self.place)
     }
 
+    /// The same connection for reading: it knows the pages that it has written already. It is not told to refuse
+    /// writing, for which SQLite would have it prepare every statement anew; each question ends by taking back
+    /// whatever it would have written.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub(super) fn into_reader(self) -> Result<SqliteReader, StoreError> {
+        reads(&self.conn).map_err(|error| Fault::from(error).store(&self.place.shown.display()))?;
+        Ok(SqliteReader::over(self.conn, self.place))
+    }
+
     /// Over a connection that was taken out of another one.
     pub(super) fn over(conn: Connection, place: StorePath) -> SqliteWriter {
-        SqliteWriter { conn, place, found: None, rested_at: 0 }
+        SqliteWriter { conn, place, found: None }
     }
 
     /// The same, which was kept, and found the files like this.
@@ -160,20 +190,10 @@ impl SqliteWriter {
         self.found.as_ref()
     }
 
-    /// Lets go of the memory that a large change took, until the next change. Whether the connection is
-    /// fit for that: it has no transaction open.
-    pub(super) fn rests(&mut self) -> bool {
-        if !self.conn.is_autocommit() {
-            return false;
-        }
-        let changed = self.conn.total_changes();
-        // Of a connection that was read by as well nothing tells how much.
-        if self.found.is_some() && changed.saturating_sub(self.rested_at) < MANY_CHANGES {
-            return true;
-        }
-        self.rested_at = changed;
-        self.conn.pragma_update(None, "cache_size", RESTING_CACHE).is_ok()
-            && self.conn.pragma_update(None, "cache_size", CACHE).is_ok()
+    /// Lets go of most of the memory that a change took, until the next change. Whether the connection is fit
+    /// for that: it has no transaction open.
+    pub(super) fn rests(&self) -> bool {
+        self.conn.is_autocommit() && rests(&self.conn).is_ok()
     }
 
     /// The connection, for tests that provoke faults.
