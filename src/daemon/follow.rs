@@ -481,11 +481,14 @@ impl Follower {
         let deltas = self.view.told();
         let _turn = self.turn.lock().await;
         let store = &*self.store;
-        let _lock = loop {
-            // It may be a database that is asked.
-            let take = || self.shared.lock.take(store, WHAT, Utc::now());
-            match tokio::task::block_in_place(take) {
-                Ok(lock) => break lock,
+        // It may be a database that is asked. At one go: each time another thread has to take this one's place.
+        let locked = || {
+            let _lock = self.shared.lock.take(store, WHAT, Utc::now())?;
+            Ok(self.ingest(deltas.clone()))
+        };
+        let done = loop {
+            match tokio::task::block_in_place(locked) {
+                Ok(done) => break done,
                 Err(held @ LockError::Held { .. }) => {
                     let state = state.borrow().clone();
                     let state = FollowState { why: Some(held.to_string()), ..state };
@@ -495,7 +498,6 @@ impl Follower {
                 Err(error) => return Err(Stopped::Again(error.to_string())),
             }
         };
-        let done = tokio::task::block_in_place(|| self.ingest(deltas.clone()));
         self.shared.heartbeat.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         match done {
             Ok((ran, patch)) => {

@@ -141,6 +141,14 @@ pub trait MirrorView: Send + Sync {
     /// No answer.
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer>;
 
+    /// As [`MirrorView::within`]; `None` of whom the mirror does not have ([`MirrorView::has_person`]).
+    ///
+    /// # Errors
+    /// No answer.
+    fn person_within(&self, ext: &str) -> Result<Option<Vec<RefId>>, NoAnswer> {
+        self.has_person(ext)?.then(|| self.within(ext)).transpose()
+    }
+
     /// Those of `exts` who are in the mirror for certain: of whom nothing need be asked one by one, since
     /// there may be very many. May be fewer than there are.
     ///

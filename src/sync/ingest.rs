@@ -16,7 +16,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::directory::{Delta, Patch, Refusal, Touched};
-use crate::model::{Inconsistent, Time, TooMany};
+use crate::model::{Diagnostic, Inconsistent, Time, TooMany};
 use crate::store::{Commit, CommitError, MirrorPatch, Reader, Store, StoreError, Transaction};
 use crate::sync::AdminError;
 
@@ -119,17 +119,13 @@ fn once(
     (tx, way): (&mut dyn Transaction, Way),
     now: Time,
 ) -> Result<(Outcome, Way, Patches), IngestError> {
-    let patches = patches(told, &*tx)?;
     let reader = tx.reader();
     let mut diagnostics = Vec::new();
-    let answers = config.sources.iter().map(|_| SourceAnswer::NotAsked).collect();
-    let mut known = merge_mirrors(config, answers, Some(reader), &mut diagnostics)?;
-    local::refresh(config, &mut known, Some(reader))?;
-    let before = token(config, &known, admin);
-    let some = match way {
-        Way::ForSome => plan_for_some(config, reader, &patches, &before, now)?,
-        Way::ForAll => Err(WhyAll::Asked),
-    };
+    // At one go: there is much to ask, and each question for itself would be a transaction.
+    let found = reader.snapshot(|reader| {
+        Ok(look_up(config, admin, told, (reader, way), &mut diagnostics, now))
+    })?;
+    let LookedUp { patches, mut known, some } = found?;
     let way = if some.is_ok() { Way::ForSome } else { Way::ForAll };
     let (plan, meta, settled) = match some {
         Ok(Sliced { plan, meta, renamed }) => {
@@ -168,6 +164,34 @@ fn once(
     let generation = committed.generation.unwrap_or(meta.generation);
     let (outcome, _) = outcome(known, Some(plan), None, diagnostics, &meta, generation, now);
     Ok((outcome, way, patches))
+}
+
+/// What is looked up before anything is written.
+struct LookedUp {
+    patches: Patches,
+    known: Vec<SourceState>,
+    /// A plan for those whom it concerns, or why there is none.
+    some: Result<Sliced, WhyAll>,
+}
+
+fn look_up(
+    config: &Config,
+    admin: Option<&admin::Admin>,
+    told: &BTreeMap<String, Vec<Delta>>,
+    (reader, way): (&dyn Reader, Way),
+    diagnostics: &mut Vec<Diagnostic>,
+    now: Time,
+) -> Result<LookedUp, IngestError> {
+    let patches = patches(told, reader)?;
+    let answers = config.sources.iter().map(|_| SourceAnswer::NotAsked).collect();
+    let mut known = merge_mirrors(config, answers, Some(reader), diagnostics)?;
+    local::refresh(config, &mut known, Some(reader))?;
+    let before = token(config, &known, admin);
+    let some = match way {
+        Way::ForSome => plan_for_some(config, reader, &patches, &before, now)?,
+        Way::ForAll => Err(WhyAll::Asked),
+    };
+    Ok(LookedUp { patches, known, some })
 }
 
 /// Whom to plan for.
@@ -211,12 +235,12 @@ fn patched(known: &mut [SourceState], patches: &Patches) {
 /// What the deltas make of the mirrors, by source.
 fn patches(
     told: &BTreeMap<String, Vec<Delta>>,
-    tx: &dyn Transaction,
+    reader: &dyn Reader,
 ) -> Result<Patches, IngestError> {
     let mut patches = BTreeMap::new();
     for (source, deltas) in told {
         let name = source.clone();
-        let Some((rows, key)) = tx.reader().mirror_rows(source, &Touched::by_all(deltas))? else {
+        let Some((rows, key)) = reader.mirror_rows(source, &Touched::by_all(deltas))? else {
             return Err(IngestError::NoMirror { name });
         };
         match rows.apply_all(deltas, &key) {

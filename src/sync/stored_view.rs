@@ -297,9 +297,13 @@ impl MirrorView for StoredView {
     }
 
     fn within(&self, ext: &str) -> Result<Vec<RefId>, NoAnswer> {
+        Ok(self.person_within(ext)?.unwrap_or_default())
+    }
+
+    fn person_within(&self, ext: &str) -> Result<Option<Vec<RefId>>, NoAnswer> {
         let asked = Touched { everything_of: BTreeSet::from([ext]), ..person(ext) };
-        let rows = self.rows(asked, Some(ext))?;
-        Ok(rows.people.get(ext).into_iter().flat_map(|entry| entry.within.clone()).collect())
+        let mut rows = self.rows(asked, Some(ext))?;
+        Ok(rows.people.remove(ext).map(|entry| entry.within.into_iter().collect()))
     }
 
     fn surely_there(&self, exts: &BTreeSet<String>) -> Result<BTreeSet<String>, NoAnswer> {

@@ -293,9 +293,7 @@ impl Reader<'_> {
         let mut failed = BTreeMap::new();
         let mut ids = Vec::new();
         for id in people {
-            let known = self.mirror.has_person(id)?;
-            let before = if known { Some(self.mirror.within(id)?) } else { None };
-            ids.push((id.clone(), before));
+            ids.push((id.clone(), self.mirror.person_within(id)?));
         }
         let budget = FailureBudget::default();
         let asker = Asker { client: self.client, budget: &budget, paging: structure.paging };
@@ -380,8 +378,11 @@ impl Reader<'_> {
                 }
             };
             let counts = |id: &RefId| {
-                let there = refs.contains_key(id) || self.mirror.has_ref(id)?;
-                Ok(there && (structure.matters(id) || self.mirror.knows_members(id)?))
+                // What the mirror knows the people of it has.
+                match structure.matters(id) {
+                    true => Ok(refs.contains_key(id) || self.mirror.has_ref(id)?),
+                    false => self.mirror.knows_members(id),
+                }
             };
             let (mut added, mut removed) = here.within(structure, &before, counts)?;
             removed.retain(|id| id.kind != Kind::Attribute || self.asks_for(id));
