@@ -361,6 +361,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_was_opened_anew_is_not_kept_for_a_file_that_was_put_in_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (here, other) = (path("store.db"), path("other.db"));
+        let store = store_at(&here);
+        drop(store_at(&other));
+        let mut writer = store.writer().unwrap();
+        assert!(writer.found().is_some(), "opened, and looked at");
+        writer.keep_keys(ISSUER, "1", Time::UNIX_EPOCH).unwrap();
+        std::fs::rename(&here, path("away.db")).unwrap();
+        std::fs::rename(&other, &here).unwrap();
+        store.keep_writer(writer, true);
+        assert!(!store.keeps());
+        keep(&store, "2");
+        let keys = store.reader().unwrap().unwrap().keys(ISSUER).unwrap();
+        assert_eq!(keys.as_deref(), Some("2"), "in the file that is there");
+    }
+
+    #[test]
+    fn what_reads_a_store_that_is_migrated_meanwhile_is_not_used_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = store_at(&path);
+        keep(&store, "1");
+        let reader = store.reader().unwrap().unwrap();
+        migrate(&path);
+        drop(reader);
+        assert!(!store.readers.keeps(&path));
+        let refused = store.reader().err().map(|error| error.kind);
+        assert_eq!(refused, Some(StoreErrorKind::Newer));
+    }
+
     fn store_at(path: &std::path::Path) -> SqliteStore {
         let store = SqliteStore::new(path.to_owned());
         store.prepare().unwrap();

@@ -10,7 +10,7 @@ use super::error::{Fault, StoreError, StoreErrorKind};
 use super::files::StorePath;
 use super::kept::Footprint;
 use super::open::{ReadConnection, open_read, still};
-use super::schema::SCHEMA_VERSION;
+use super::schema::{SCHEMA_VERSION, still_known};
 use super::store::SqliteStore;
 use crate::store::sql::db::Conn;
 use crate::store::sql::{KnownLists, Reads};
@@ -78,6 +78,14 @@ impl SqliteReader {
     pub(super) fn forgets(&self) -> bool {
         let forgets = |conn: &Connection| conn.execute_batch("PRAGMA shrink_memory").is_ok();
         self.read.conn().is_ok_and(forgets)
+    }
+
+    /// Makes sure that no newer program has migrated the store since it was opened.
+    ///
+    /// # Errors
+    /// One has, or that cannot be told.
+    pub(super) fn still_known(&self) -> Result<(), StoreError> {
+        self.read_as(|conn| still_known(conn, &self.read.place.shown, SCHEMA_VERSION))
     }
 
     /// The connection, and where it is.

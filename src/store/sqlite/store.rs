@@ -54,8 +54,21 @@ impl SqliteStore {
     pub(super) fn writer(&self) -> Result<SqliteWriter, StoreError> {
         match self.kept_writer() {
             Some(kept) => Ok(kept),
-            None => SqliteWriter::open(&self.path),
+            None => self.opened_writer(),
         }
+    }
+
+    /// The store opened for writing. Looked at before and after: what is put in its place while this opens it,
+    /// or has it open, is not what it writes.
+    fn opened_writer(&self) -> Result<SqliteWriter, StoreError> {
+        let files = || Footprint::of(&self.path).ok().flatten();
+        let before = files();
+        let writer = SqliteWriter::open(&self.path)?;
+        let after = files().filter(|now| before.is_some_and(|before| now.same_files(&before)));
+        Ok(match after {
+            Some(found) => writer.finding(found),
+            None => writer,
+        })
     }
 
     /// Whether the next change is written by a connection that is there.
@@ -67,7 +80,13 @@ impl SqliteStore {
     /// Keeps what reads for the next use.
     pub(super) fn keep_reader(&self, reader: SqliteReader, opened: &Footprint) {
         let Ok(Some(now)) = FilesNow::of(&self.path) else { return };
-        if now.files.same_files(opened) && reader.forgets() {
+        if !now.files.same_files(opened) {
+            return;
+        }
+        // Looked at after the files, as below.
+        if let Err(error) = reader.still_known() {
+            tracing::debug!(%error, "what has the store open is not used again");
+        } else if reader.forgets() {
             self.readers.keep(now, reader);
         }
     }
@@ -80,16 +99,14 @@ impl SqliteStore {
             true => now.files.same_files(found),
             false => now.files == *found,
         };
-        if !writer.found().is_none_or(stands) {
-            return;
-        }
+        let Some(before) = writer.found().filter(|found| stands(found)).copied() else { return };
         // Looked at after the files: how they stood then is of a version that is known.
         if let Err(error) = writer.still_known() {
             tracing::debug!(%error, "what has the store open is not used again");
             return;
         }
-        if let Some(before) = writer.found().filter(|_| committed) {
-            self.readers.goes_on(&now, before);
+        if committed {
+            self.readers.goes_on(&now, &before);
         }
         if writer.rests() {
             self.writers.keep(now, writer);
@@ -108,7 +125,7 @@ impl SqliteStore {
         }
         // To open it for writing would make it.
         match SqliteReader::open(&self.path)? {
-            Some(_) => SqliteWriter::open(&self.path),
+            Some(_) => self.opened_writer(),
             None => Err(StoreError::absent(self.shown())),
         }
     }

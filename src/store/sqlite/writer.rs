@@ -23,7 +23,7 @@ use crate::store::{Commit, CommitError, Committed};
 pub struct SqliteWriter {
     conn: Connection,
     place: StorePath,
-    /// How the files stood when it was taken from those that are kept.
+    /// How the files stood when it was opened, or taken from those that are kept. `None`: it is not kept.
     found: Option<Footprint>,
 }
 
@@ -179,13 +179,13 @@ impl SqliteWriter {
         SqliteWriter { conn, place, found: None }
     }
 
-    /// The same, which was kept, and found the files like this.
+    /// The same, which is open on the files that stood like this.
     pub(super) fn finding(mut self, found: Footprint) -> SqliteWriter {
         self.found = Some(found);
         self
     }
 
-    /// How the files stood when it was taken from those that are kept. `None`: it was opened anew.
+    /// How the files stood when it was opened, or taken from those that are kept. `None`: that cannot be told.
     pub(super) fn found(&self) -> Option<&Footprint> {
         self.found.as_ref()
     }
